@@ -1,0 +1,13 @@
+// Package sign makes the signatures that package verify checks: SSHSIG blobs
+// over a manifest's bytes.
+//
+// A [Signer] is opened from a key's description, before the target of a dump is
+// frozen, because opening may ask a person for a passphrase:
+//
+//	signer, err := sign.Open("", sign.Options{Class: sshsig.Operator, Home: home})
+//	blob, err := signer.Sign(manifest)
+//
+// The description is the --sign=KEY of the command line: a private key file in
+// OpenSSH's format, or agent[:COMMENT-or-FINGERPRINT]; empty means the caller's
+// own key, see [DefaultKey] and [Keygen].
+package sign

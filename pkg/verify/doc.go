@@ -1,0 +1,37 @@
+// Package verify decides whether an image may be believed, and by how much.
+//
+// It is the only way to an image's contents that a restore accepts: [Open]
+// returns an [*Image], nothing else can make one, and page data is had only
+// through it, each chunk compared with its signed digest at the moment of use.
+//
+// # Parties
+//
+// The signer holds a key (package sign). The verifier holds trust files in
+// OpenSSH's allowed_signers format and, if wanted, revocation lists. The image
+// comes from anybody. The caller is who runs the restore.
+//
+// # Classes
+//
+// Each signature is an SSHSIG over the manifest's bytes in one of three
+// namespaces, which are ours alone, so that a key's git or file signatures are
+// worth nothing here and the reverse:
+//
+//	self      ckpt-image-self@v1      integrity only; grants what no signature would
+//	operator  ckpt-image-operator@v1  a person vouches for the content
+//	host      ckpt-image-host@v1      a host states the credentials it saw at the dump
+//
+// # Order
+//
+//  1. The envelope is parsed within fixed bounds; the manifest stays opaque.
+//  2. Every signature present is checked over the manifest's bytes. A wrong one
+//     refuses the image, whether one was required or not.
+//  3. A revoked key, or one of more than [MaxSignatures], refuses the image.
+//  4. The manifest is decoded. Its header must agree with the signatures:
+//     the claimed signer's and class's signature must be there.
+//  5. That one signature is looked up in the trust files, at the time of the
+//     dump and now. The outcome is the [Verdict].
+//  6. [Options] say what must hold; whatever does not is an error.
+//
+// The package is pure: files, their owners, the clock and the names of this
+// host come in as data.
+package verify

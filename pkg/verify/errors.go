@@ -1,0 +1,44 @@
+package verify
+
+import "errors"
+
+// Why an image is refused, or its signer not trusted. Errors of Open wrap one of
+// these, or one of package image when the bytes are no image at all.
+var (
+	// ErrSignature: a signature is present and wrong, or is no SSHSIG.
+	ErrSignature = errors.New("wrong signature")
+	// ErrNamespace: the signature was made for something other than an image, or
+	// for another class than the image claims.
+	ErrNamespace = errors.New("signature made for another purpose")
+	// ErrTooMany: more than MaxSignatures, or one key twice.
+	ErrTooMany = errors.New("too many signatures")
+	// ErrUnsigned: there is no signature, and one is required.
+	ErrUnsigned = errors.New("not signed")
+	// ErrStripped: the manifest says that it is signed, and that signature is missing.
+	ErrStripped = errors.New("signature missing that the image claims")
+	// ErrUnknownSigner: no trust file lists the key.
+	ErrUnknownSigner = errors.New("signer not trusted here")
+	// ErrPrincipal: the key is listed, for other names than the image claims.
+	ErrPrincipal = errors.New("key listed under another name")
+	// ErrClass: the key is listed, but not for this class (namespaces=).
+	ErrClass = errors.New("key not allowed to sign in this class")
+	// ErrKeyTime: the key or certificate was or is outside its validity.
+	ErrKeyTime = errors.New("key outside its validity")
+	// ErrCertificate: the certificate is no user certificate that we accept.
+	ErrCertificate = errors.New("certificate not acceptable")
+	// ErrRevoked: a revocation list names the key, its certificate or authority.
+	ErrRevoked = errors.New("key revoked")
+	// ErrTrustFile: a trust or revocation file is malformed, or somebody else could write it.
+	ErrTrustFile = errors.New("trust file not usable")
+	// ErrExpired: the image is past its not-after.
+	ErrExpired = errors.New("image expired")
+	// ErrFuture: the image says it was made after now.
+	ErrFuture = errors.New("image from the future")
+	// ErrAudience: the image is meant for another host.
+	ErrAudience = errors.New("image for another host")
+	// ErrExpect: the manifest is not the one that was expected.
+	ErrExpect = errors.New("not the expected image")
+	// ErrNoGrant: the signer is trusted, but not to grant anything: the class is
+	// self, or the trust file is the caller's own.
+	ErrNoGrant = errors.New("signature grants nothing")
+)

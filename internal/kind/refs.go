@@ -1,0 +1,36 @@
+package kind
+
+import "github.com/ckptool/ckpt/internal/plan"
+
+// PID is a process or thread id as recorded, in the dumper's PID namespace.
+// It names a task of the tree if the image's PID list holds it, else a
+// foreign process.
+type PID int32
+
+// The references that a record may hold. Zero refers to nothing. They are
+// distinct types so that one walk can check each against the image.
+type (
+	FileRef  uint32 // an open file description
+	InodeRef uint32 // what descriptions and mappings share
+	TaskRef  uint32 // a process
+	BlobRef  uint32 // bulk data in the image's chunks
+)
+
+// Main is the plan's name for the descriptor of the description.
+func (r FileRef) Main() plan.Ref { return plan.Ref{Site: plan.OpenFile, ID: uint32(r)} }
+
+// Main is the plan's name for the descriptor by which the object is held.
+func (r InodeRef) Main() plan.Ref { return plan.Ref{Site: plan.Inode, ID: uint32(r)} }
+
+// Slot is the plan's name for another result that belongs to the object.
+func (r InodeRef) Slot(n uint8) plan.Ref { return plan.Ref{Site: plan.Inode, ID: uint32(r), Slot: n} }
+
+// Slots of an inode that several kinds use. A mapping asks for SlotRead or
+// SlotWrite; whoever emits the opening call first makes it, and the engine
+// drops calls that would make the same result again.
+const (
+	SlotMain  uint8 = iota // the object: O_PATH for files, any descriptor for others
+	SlotRead               // opened O_RDONLY
+	SlotWrite              // opened O_RDWR
+	SlotOther              // kinds number their own from here
+)

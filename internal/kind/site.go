@@ -74,7 +74,7 @@ type FSSite struct {
 	ID   uint32
 	Task *TaskSite
 	Cwd  *InodeSite
-	Root *InodeSite
+	Root *InodeSite // nil: the tool's own
 	Do   Doer
 }
 
@@ -126,10 +126,11 @@ func (i *InodeSite) Ref() InodeRef { return InodeRef(i.ID) }
 
 // MappingSite is one VMA, with its line of maps and its block of smaps.
 type MappingSite struct {
-	ID    uint32
-	MM    *MMSite
-	VMA   abi.VMA
-	Inode *InodeSite // nil for anonymous and special mappings
+	ID     uint32
+	MM     *MMSite
+	VMA    abi.SmapsVMA
+	Inode  *InodeSite  // nil for anonymous and special mappings
+	Guards [][2]uint64 // address ranges under MADV_GUARD_INSTALL
 }
 
 // NamespaceSite is a namespace in which a task of the tree lives.

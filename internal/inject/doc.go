@@ -1,0 +1,89 @@
+// Package inject stops tasks, runs system calls inside them and lets them go.
+//
+// # Parties
+//
+// A Tracer is one locked OS thread: ptrace obeys only the thread that seized.
+// A Thread is one seized task. A Space is memory inside a process, seized by
+// the dump (Open) or made for a restore (NewStub), where programs run. A
+// Program is a list of system calls, written in Go, run by a small interpreter
+// (interp_amd64.s) that is copied into the Space.
+//
+// # The law of a dump
+//
+// The tool may be killed at any instruction, and the target then runs on as if
+// it had never been seized. Every step keeps this: while a thread of the
+// target has anything but its own registers, they lead through a signal frame
+// back to its own (heal.go says how). Nothing on the way uses a signal: no
+// single step and no breakpoint, since the kernel resets a SIGTRAP action that
+// is ignored or blocked (force_sig_info_to_task) and leaves the trap flag set
+// when the tracer dies.
+//
+// # The law of a restore
+//
+// Until the commit the death of the tool kills all tasks (PTRACE_O_EXITKILL);
+// after it they all run (Park, Barrier).
+//
+// # API
+//
+//	tr := NewTracer(); defer tr.Close()
+//	tr.Do(func())                                // nests; all methods below do it themselves,
+//	                                             // wrap hot loops in it to save the hand-over
+//
+// Stopping:
+//
+//	tr.Seize(tid int, o Options) (*Thread, error)      // errors: ErrGone, *ZombieError, *TracedError, EPERM
+//	tr.Freeze(list func() ([]int, error), o Options, deadline time.Time) (*Frozen, error)
+//	    // list: all TIDs (threads of all processes) of the tree as it is now; called until nothing new shows
+//	    Frozen.Threads map[int]*Thread;  Frozen.Zombies []int;  Frozen.Thaw() error // detach all
+//	th.Interrupt() error;  th.WaitStop(deadline) (Stop, error);  th.Stop() Stop
+//	    Stop{Kind: StopEvent | StopGroup | ..., Signal}   // StopGroup: SIGSTOPped; Detach leaves it so
+//	th.TID(), th.PID() int
+//	th.Detach(sig syscall.Signal) error               // also: transparent EINTR of abi.RestartEINTR
+//	th.SetOptions(o Options) error
+//
+// State (what the thread had when it stopped, whatever runs in it meanwhile):
+//
+//	th.Regs() (abi.Regs, error);        th.SetRegs(abi.Regs) error
+//	th.XState() ([]byte, error);        th.SetXState([]byte) error
+//	th.SigMask() (uint64, error);       th.SetSigMask(uint64) error
+//	th.PeekSignals(shared bool) ([][128]byte, error)  // raw siginfo_t, oldest first
+//	th.Rseq() (abi.RseqConfig, error);  th.UserDispatch() (abi.UserDispatch, error)
+//	th.CanInject() error                              // nil, or why not: seccomp, 32-bit, shadow stack, user dispatch
+//
+// Programs:
+//
+//	p := NewProgram()
+//	h := p.Call(nr, args ...Arg) Handle               // an error return (-4095..-1) ends the program
+//	p.Tolerate(h, errnos ...unix.Errno)               // none given: any error goes on
+//	p.MustEqual(h, n uint64)                          // anything else ends the program
+//	Arg: N(v), r.Ptr(off), h.Result()                 // number, address of a buffer, result of an earlier call
+//	r := p.Buf([]byte) Ref;  r := p.Out(n) Ref        // both aligned to 64
+//	p.Store(h, r, off, width 4|8)                     // put h's result into a buffer, right after h
+//	p.Link(r, off, r2, off2)                          // put the address of r2+off2 into r at off (iovec, msghdr, clone_args)
+//	p.Len() int                                       // calls so far
+//	p.Ret(h) int64;  p.Bytes(r) []byte;  p.Failed() (Handle, bool)   // after it ran
+//
+//	err := space.Run(th, p)                           // = Start + Finish
+//	space.Start(th, p) error;  space.Finish(th) error // so that many processes and threads run at once
+//	    // *CallError{Handle, Index, Nr, Args, Errno, Ret}; ErrGone; ErrHealed
+//
+// Dump:
+//
+//	space, err := Open(th, size uint64)               // th: a frozen thread of the process, by preference the leader
+//	space.Window() string                             // "" or why a death window remained (no gadget, no scratch)
+//	space.Close() error                               // everything put back; before th.Detach
+//	    // other threads of the same process may Run in the same space after Open
+//
+// Restore:
+//
+//	b, err := NewBarrier();  b.Commit();  b.Close()
+//	st, err := tr.NewStub(StubOptions{Base, Size, Files []int, Ambient []uintptr, NonDumpable, Barrier: b, CloneFlags})
+//	    st.Thread, st.Space                           // Files arrive as 0..n-1; -1: closed
+//	    // Base..Base+StubSpan(Size) must be free in every address space that is to be built
+//	th2, err := space.AdoptThread(th, tid)            // after clone3(CLONE_PTRACE|CLONE_VM|CLONE_THREAD|…) in th
+//	sp2, th2, err := space.AdoptProcess(tid)          // after clone3(CLONE_PTRACE) without CLONE_VM; same addresses, own copy
+//	space.Park(th, abi.TaskState{Regs, XState, SigMask}) error
+//	th.SetOptions(0)                                  // for all, before b.Commit()
+//	space.Release(th, last bool) error                // after it; last: also unmaps the stub's memory
+//	space.Range() (lo, hi uint64)                     // what must be left mapped until Release
+package inject

@@ -63,3 +63,10 @@ func words[T ~int64 | ~uint64](v ...T) []byte {
 }
 
 func word(b []byte, i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+
+func append32[T ~int32 | ~uint32](b []byte, v ...T) []byte {
+	for _, w := range v {
+		b = binary.LittleEndian.AppendUint32(b, uint32(w))
+	}
+	return b
+}

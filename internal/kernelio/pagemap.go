@@ -1,0 +1,124 @@
+package kernelio
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"golang.org/x/sys/unix"
+)
+
+// Pagemap answers which pages of a process there are. It may be used by
+// several goroutines.
+type Pagemap struct{ fd *FD }
+
+// Pagemap opens the process's pagemap.
+func (p *ProcDir) Pagemap() (*Pagemap, error) {
+	fd, err := p.Open("pagemap", unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return &Pagemap{fd}, nil
+}
+
+// Close closes the pagemap.
+func (m *Pagemap) Close() error { return m.fd.Close() }
+
+// Anonymous asks for the pages whose contents exist nowhere but in the
+// process: of no file, not the page of zeros, in memory or in swap.
+func Anonymous() abi.PMScanArg {
+	return abi.PMScanArg{
+		Inverted: abi.PageIsFile | abi.PageIsPFNZero,
+		Mask:     abi.PageIsFile | abi.PageIsPFNZero,
+		AnyOf:    abi.PageIsPresent | abi.PageIsSwapped,
+	}
+}
+
+// scanVec is how many regions one call returns at most.
+const scanVec = 4096
+
+// Scan lists the pages of [start, end) that the query asks for, joined to
+// regions of equal categories among query.Return. The query's own Start, End
+// and VecLen are ignored. Before Linux 6.7, which has no PAGEMAP_SCAN, the
+// entries are read one by one: pages of zeros are then reported as ordinary
+// ones, and write protection (query.Flags) gives ENOTTY.
+func (m *Pagemap) Scan(start, end uint64, query abi.PMScanArg) (out []abi.PageRegion, err error) {
+	vec := make([]byte, scanVec*abi.SizeofPageRegion)
+	query.VecLen = scanVec
+	for start < end {
+		query.Start, query.End = start, end
+		some, walked, err := m.scanOnce(&query, vec)
+		if errors.Is(err, unix.ENOTTY) && query.Flags == 0 {
+			return m.scanEntries(start, end, &query)
+		}
+		if err != nil {
+			return nil, failed(err, "PAGEMAP_SCAN", fmt.Sprintf("%s %#x-%#x", m.fd.name, start, end))
+		}
+		out = appendRegions(out, some...)
+		start = walked
+	}
+	return out, nil
+}
+
+// scanOnce makes one call, which ends early when the vector is full.
+func (m *Pagemap) scanOnce(query *abi.PMScanArg, vec []byte) ([]abi.PageRegion, uint64, error) {
+	arg := query.Encode()
+	n, err := againFor(func() (int64, error) {
+		return Syscall(unix.SYS_IOCTL, Int(m.fd.Int()), Int(abi.PagemapScan),
+			Buf(arg, Reloc{abi.PMScanArgVecOffset, 8, Buf(vec)}))
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return abi.DecodePageRegions(vec, int(n)), abi.PMScanWalkEnd(arg), nil
+}
+
+// scanEntries is Scan without PAGEMAP_SCAN.
+func (m *Pagemap) scanEntries(start, end uint64, query *abi.PMScanArg) (out []abi.PageRegion, err error) {
+	for start < end {
+		entries, err := m.Entries(start, int(min((end-start)/4096, 1<<16)))
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range entries {
+			if c := e.Categories(); query.Matches(c) {
+				at := start + uint64(i)*4096
+				out = appendRegions(out, abi.PageRegion{Start: at, End: at + 4096, Categories: c & query.Return})
+			}
+		}
+		start += uint64(len(entries)) * 4096
+	}
+	return out, nil
+}
+
+// appendRegions joins regions that touch.
+func appendRegions(out []abi.PageRegion, more ...abi.PageRegion) []abi.PageRegion {
+	for _, r := range more {
+		if n := len(out); n > 0 && out[n-1].End == r.Start && out[n-1].Categories == r.Categories {
+			out[n-1].End = r.End
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Entries reads the pagemap entries of n pages from address start. Page
+// frames are 0 for a reader without CAP_SYS_ADMIN.
+func (m *Pagemap) Entries(start uint64, n int) ([]abi.PagemapEntry, error) {
+	buf := make([]byte, 8*n)
+	for have := 0; have < len(buf); {
+		k, err := againFor(func() (int, error) {
+			return unix.Pread(m.fd.Int(), buf[have:], int64(start/4096*8)+int64(have))
+		})
+		if err == nil && k == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, failed(err, "pread", fmt.Sprintf("%s at page %#x", m.fd.name, start))
+		}
+		have += k
+	}
+	return abi.DecodePagemap(buf), nil
+}

@@ -18,6 +18,8 @@ const (
 	maxOptions  = 64
 	maxValue    = 4096
 	maxKind     = 64
+	maxRecords  = 1 << 20
+	maxTree     = 16 << 20
 )
 
 // check refuses what a Writer cannot have written.
@@ -33,6 +35,9 @@ func (m *Manifest) check() error {
 	}
 	if err := m.PIDs.check(); err != nil {
 		return err
+	}
+	if len(m.Tree) > maxTree {
+		return fmt.Errorf("tree of %d bytes: %w", len(m.Tree), ErrLimit)
 	}
 	if err := checkRecords(m.Records); err != nil {
 		return err
@@ -154,7 +159,10 @@ func (p PIDs) check() error {
 	return nil
 }
 
-func checkRecords(records []Record) error {
+func checkRecords(records Records) error {
+	if len(records) > maxRecords {
+		return fmt.Errorf("%d records: %w", len(records), ErrLimit)
+	}
 	for i, r := range records {
 		if !kindName(r.Kind) {
 			return fmt.Errorf("record %d: kind %.80q: %w", i, r.Kind, ErrFormat)
@@ -171,6 +179,11 @@ func checkRecords(records []Record) error {
 
 // kindName reports whether s may name a kind: 1 to 64 of a-z, 0-9, '-', '_', '.'.
 func kindName(s string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-_."
-	return s != "" && len(s) <= maxKind && strings.Trim(s, letters) == ""
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxKind
 }

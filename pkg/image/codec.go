@@ -14,14 +14,14 @@ const MaxBody = 4 << 20
 
 const (
 	maxBodyArray     = 1 << 17 // NGROUPS_MAX is 1<<16, an epoll set may be larger
-	maxManifestArray = 1 << 18 // 5,000 mappings with several records each, and more
+	maxManifestArray = 1 << 16 // blobs and groups; all that is longer is a byte string
 	maxMapPairs      = 1 << 12
 	maxNesting       = 16
 )
 
 // strict is a decoder and the encoder that must give back what was decoded.
 type strict struct {
-	enc cbor.EncMode
+	enc cbor.UserBufferEncMode
 	dec cbor.DecMode
 }
 
@@ -37,7 +37,7 @@ func newStrict(arrays int) strict {
 	eo := cbor.CoreDetEncOptions()
 	eo.NilContainers = cbor.NilContainerAsEmpty
 	eo.TagsMd = cbor.TagsForbidden
-	enc, err := eo.EncMode()
+	enc, err := eo.UserBufferEncMode()
 	if err != nil {
 		panic(err)
 	}
@@ -65,11 +65,11 @@ func (s strict) decode(b []byte, v any) error {
 	if err := s.dec.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%w: %w", classOf(err), err)
 	}
-	again, err := s.enc.Marshal(v)
-	if err != nil {
+	again := bytes.NewBuffer(make([]byte, 0, len(b)))
+	if err := s.enc.MarshalToBuffer(v, again); err != nil {
 		return fmt.Errorf("encoding it again: %w: %w", ErrFormat, err)
 	}
-	if !bytes.Equal(b, again) {
+	if !bytes.Equal(b, again.Bytes()) {
 		return fmt.Errorf("not the canonical encoding: %w", ErrFormat)
 	}
 	return nil
@@ -112,19 +112,4 @@ func Unmarshal(b []byte, v any) error {
 		return fmt.Errorf("decoding %T: %w", v, err)
 	}
 	return nil
-}
-
-// encodeBytes encodes a CBOR byte string.
-func encodeBytes(b []byte) ([]byte, error) { return manifestCodec().enc.Marshal(b) }
-
-// decodeBytes decodes a CBOR byte string of a multiple of unit bytes.
-func decodeBytes(data []byte, unit int) ([]byte, error) {
-	var b []byte
-	if err := manifestCodec().dec.Unmarshal(data, &b); err != nil {
-		return nil, err
-	}
-	if len(b)%unit != 0 {
-		return nil, fmt.Errorf("%d bytes are no multiple of %d", len(b), unit)
-	}
-	return b, nil
 }

@@ -57,7 +57,7 @@ func (x Extents) MarshalCBOR() ([]byte, error) {
 		b = binary.LittleEndian.AppendUint64(b, e.Off)
 		b = binary.LittleEndian.AppendUint64(b, e.Len)
 	}
-	return encodeBytes(b)
+	return encodeBytes(b), nil
 }
 
 // UnmarshalCBOR decodes what MarshalCBOR wrote; it does not Check.

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // Classes of signers, as the signer claims; a policy decides what they are worth.
@@ -59,15 +57,6 @@ type Xstate struct {
 	Features uint64 `cbor:"2,keyasint"` // XCR0
 }
 
-// Record is what one kind wrote about one site. Only its frame is known here.
-type Record struct {
-	Site    uint8           `cbor:"1,keyasint"` // the engine's number of the sort of site
-	ID      uint32          `cbor:"2,keyasint"` // which site of that sort
-	Kind    string          `cbor:"3,keyasint"` // at most 64 bytes, lower case
-	Version uint16          `cbor:"4,keyasint"` // of the body's schema
-	Body    cbor.RawMessage `cbor:"5,keyasint"` // see Marshal
-}
-
 // Totals are sums over all chunks.
 type Totals struct {
 	Raw    uint64 `cbor:"1,keyasint"` // bytes before compression
@@ -78,15 +67,15 @@ type Totals struct {
 // Manifest is what a signature covers. A caller of Writer.Close fills Header,
 // PIDs, Tree and Records; the Writer fills the rest.
 type Manifest struct {
-	Format   uint16          `cbor:"1,keyasint"` // FormatVersion
-	Digest   uint8           `cbor:"2,keyasint"` // DigestSHA256
-	Header   Header          `cbor:"3,keyasint"`
-	PIDs     PIDs            `cbor:"4,keyasint"`
-	Tree     cbor.RawMessage `cbor:"5,keyasint,omitempty"` // the engine's
-	Records  []Record        `cbor:"6,keyasint"`
-	Blobs    []Blob          `cbor:"7,keyasint"`
-	Segments Segments        `cbor:"8,keyasint"`
-	Totals   Totals          `cbor:"9,keyasint"`
+	Format   uint16   `cbor:"1,keyasint"` // FormatVersion
+	Digest   uint8    `cbor:"2,keyasint"` // DigestSHA256
+	Header   Header   `cbor:"3,keyasint"`
+	PIDs     PIDs     `cbor:"4,keyasint"`
+	Tree     []byte   `cbor:"5,keyasint"` // the engine's, see Marshal
+	Records  Records  `cbor:"6,keyasint"`
+	Blobs    []Blob   `cbor:"7,keyasint"`
+	Segments Segments `cbor:"8,keyasint"`
+	Totals   Totals   `cbor:"9,keyasint"`
 }
 
 // FormatVersion is the only value of Manifest.Format, and the version in the magic.
@@ -140,7 +129,7 @@ func (p PIDs) MarshalCBOR() ([]byte, error) {
 	for _, pid := range p {
 		b = binary.LittleEndian.AppendUint32(b, pid)
 	}
-	return encodeBytes(b)
+	return encodeBytes(b), nil
 }
 
 // UnmarshalCBOR decodes what MarshalCBOR wrote.
@@ -175,7 +164,7 @@ func (s Segments) MarshalCBOR() ([]byte, error) {
 		b = binary.LittleEndian.AppendUint64(b, e.End)
 		b = append(b, e.Digest[:]...)
 	}
-	return encodeBytes(b)
+	return encodeBytes(b), nil
 }
 
 // UnmarshalCBOR decodes what MarshalCBOR wrote.

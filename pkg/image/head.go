@@ -1,0 +1,100 @@
+package image
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// The few items of CBOR that are coded by hand, because they are many or long.
+
+// Major types (RFC 8949, 3.1), as the first byte has them.
+const (
+	majorUint  = 0 << 5
+	majorBytes = 2 << 5
+	majorText  = 3 << 5
+	majorArray = 4 << 5
+	majorMap   = 5 << 5
+)
+
+// appendHead appends the shortest head of an item (RFC 8949, 4.2.1).
+func appendHead(b []byte, major byte, n uint64) []byte {
+	switch {
+	case n < 24:
+		return append(b, major|byte(n))
+	case n <= math.MaxUint8:
+		return append(b, major|24, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(b, major|25), uint16(n))
+	case n <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(b, major|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(b, major|27), n)
+}
+
+// encodeBytes returns b as a byte string.
+func encodeBytes(b []byte) []byte {
+	return append(appendHead(make([]byte, 0, len(b)+9), majorBytes, uint64(len(b))), b...)
+}
+
+// decodeBytes returns the content of a byte string of a multiple of unit bytes. It
+// shares data.
+func decodeBytes(data []byte, unit int) ([]byte, error) {
+	p := parser{rest: data}
+	b := p.take(p.head(majorBytes, MaxManifest))
+	switch {
+	case p.bad || len(p.rest) > 0:
+		return nil, errors.New("not one byte string")
+	case len(b)%unit != 0:
+		return nil, fmt.Errorf("%d bytes are no multiple of %d", len(b), unit)
+	}
+	return b, nil
+}
+
+// parser takes items off their encoding; bad says that one was not as expected. That
+// heads are the shortest is left to strict.decode.
+type parser struct {
+	rest []byte
+	bad  bool
+}
+
+// head takes a head of the major type whose argument is at most limit.
+func (p *parser) head(major byte, limit uint64) uint64 {
+	if len(p.rest) == 0 || p.rest[0]&0xe0 != major {
+		p.bad = true
+		return 0
+	}
+	n := uint64(p.rest[0] & 0x1f)
+	p.rest = p.rest[1:]
+	if n >= 24 {
+		n = p.argument(n)
+	}
+	if n > limit {
+		p.bad = true
+		return 0
+	}
+	return n
+}
+
+// argument takes the 1, 2, 4 or 8 bytes that follow a first byte with info.
+func (p *parser) argument(info uint64) uint64 {
+	if info > 27 {
+		p.bad = true
+		return 0
+	}
+	var n uint64
+	for _, c := range p.take(1 << (info - 24)) {
+		n = n<<8 | uint64(c)
+	}
+	return n
+}
+
+func (p *parser) take(n uint64) []byte {
+	if n > uint64(len(p.rest)) {
+		p.bad, n = true, 0
+	}
+	b := p.rest[:n:n]
+	p.rest = p.rest[n:]
+	return b
+}

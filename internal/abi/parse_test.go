@@ -99,13 +99,13 @@ func TestParseSmaps(t *testing.T) {
 		}
 		flags[v.Flags]++
 	}
-	common := VMRead | VMWrite | VMMayRead | VMMayWrite | VMMayExec
+	common := VMFlagRead | VMFlagWrite | VMFlagMayRead | VMFlagMayWrite | VMFlagMayExec
 	for _, f := range []VMFlags{
-		VMExec, common | VMLocked | VMAccount, common | VMLocked | VMLockOnFault | VMAccount,
-		common | VMSealed | VMAccount, common | VMUffdMissing | VMUffdWP | VMAccount,
-		common | VMNoReserve | VMWipeOnFork | VMDontDump | VMDroppable, common | VMDontCopy | VMAccount,
-		common | VMHugePage | VMAccount, common | VMNoHugePage | VMAccount, common | VMMergeable | VMAccount,
-		VMRead | VMMayRead | VMPFNMap | VMIO | VMDontExpand | VMDontDump,
+		VMFlagExec, common | VMFlagLocked | VMFlagAccount, common | VMFlagLocked | VMFlagLockOnFault | VMFlagAccount,
+		common | VMFlagSealed | VMFlagAccount, common | VMFlagUffdMissing | VMFlagUffdWP | VMFlagAccount,
+		common | VMFlagNoReserve | VMFlagWipeOnFork | VMFlagDontDump | VMFlagDroppable, common | VMFlagDontCopy | VMFlagAccount,
+		common | VMFlagHugePage | VMFlagAccount, common | VMFlagNoHugePage | VMFlagAccount, common | VMFlagMergeable | VMFlagAccount,
+		VMFlagRead | VMFlagMayRead | VMFlagPFNMap | VMFlagIO | VMFlagDontExpand | VMFlagDontDump,
 	} {
 		if flags[f] == 0 {
 			t.Errorf("no area is %v", f)
@@ -120,7 +120,7 @@ func TestVMFlagsNames(t *testing.T) {
 			t.Errorf("%s reads as %s", name, got)
 		}
 	}
-	if vmFlag([]byte("gu")) != VMMaybeGuard || vmFlag([]byte("lf")) != VMLockOnFault || vmFlag([]byte("r")) != 0 {
+	if vmFlag([]byte("gu")) != VMFlagMaybeGuard || vmFlag([]byte("lf")) != VMFlagLockOnFault || vmFlag([]byte("r")) != 0 {
 		t.Error("names and constants are out of step")
 	}
 	var v SmapsVMA

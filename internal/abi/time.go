@@ -70,3 +70,6 @@ func append32[T ~int32 | ~uint32](b []byte, v ...T) []byte {
 	}
 	return b
 }
+
+// half is the i-th 32-bit word of b.
+func half(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[4*i:]) }

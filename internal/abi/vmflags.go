@@ -8,44 +8,44 @@ type VMFlags uint64
 
 // The flags, with the mnemonic of show_smap_vma_flags (fs/proc/task_mmu.c).
 const (
-	VMRead        VMFlags = 1 << iota // rd
-	VMWrite                           // wr
-	VMExec                            // ex
-	VMShared                          // sh
-	VMMayRead                         // mr
-	VMMayWrite                        // mw
-	VMMayExec                         // me
-	VMMayShare                        // ms
-	VMGrowsDown                       // gd
-	VMPFNMap                          // pf
-	VMLocked                          // lo
-	VMIO                              // io
-	VMSeqRead                         // sr
-	VMRandRead                        // rr
-	VMDontCopy                        // dc
-	VMDontExpand                      // de
-	VMLockOnFault                     // lf
-	VMAccount                         // ac
-	VMNoReserve                       // nr
-	VMHugeTLB                         // ht
-	VMSync                            // sf
-	VMArch1                           // ar
-	VMWipeOnFork                      // wf
-	VMDontDump                        // dd
-	VMSoftDirty                       // sd
-	VMMixedMap                        // mm
-	VMHugePage                        // hg
-	VMNoHugePage                      // nh
-	VMMergeable                       // mg
-	VMUffdMissing                     // um
-	VMUffdWP                          // uw
-	VMUffdMinor                       // ui
-	VMShadowStack                     // ss
-	VMSealed                          // sl
-	VMDroppable                       // dp
-	VMBTI                             // bt (arm64)
-	VMMTE                             // mt (arm64)
-	VMMaybeGuard                      // gu (6.19)
+	VMFlagRead        VMFlags = 1 << iota // rd
+	VMFlagWrite                           // wr
+	VMFlagExec                            // ex
+	VMFlagShared                          // sh
+	VMFlagMayRead                         // mr
+	VMFlagMayWrite                        // mw
+	VMFlagMayExec                         // me
+	VMFlagMayShare                        // ms
+	VMFlagGrowsDown                       // gd
+	VMFlagPFNMap                          // pf
+	VMFlagLocked                          // lo
+	VMFlagIO                              // io
+	VMFlagSeqRead                         // sr
+	VMFlagRandRead                        // rr
+	VMFlagDontCopy                        // dc
+	VMFlagDontExpand                      // de
+	VMFlagLockOnFault                     // lf
+	VMFlagAccount                         // ac
+	VMFlagNoReserve                       // nr
+	VMFlagHugeTLB                         // ht
+	VMFlagSync                            // sf
+	VMFlagArch1                           // ar
+	VMFlagWipeOnFork                      // wf
+	VMFlagDontDump                        // dd
+	VMFlagSoftDirty                       // sd
+	VMFlagMixedMap                        // mm
+	VMFlagHugePage                        // hg
+	VMFlagNoHugePage                      // nh
+	VMFlagMergeable                       // mg
+	VMFlagUffdMissing                     // um
+	VMFlagUffdWP                          // uw
+	VMFlagUffdMinor                       // ui
+	VMFlagShadowStack                     // ss
+	VMFlagSealed                          // sl
+	VMFlagDroppable                       // dp
+	VMFlagBTI                             // bt (arm64)
+	VMFlagMTE                             // mt (arm64)
+	VMFlagMaybeGuard                      // gu (6.19)
 )
 
 const vmFlagNames = "rdwrexshmrmwmemsgdpfloiosrrrdcdelfacnrhtsfarwfddsdmmhgnhmgumuwuisssldpbtmtgu"

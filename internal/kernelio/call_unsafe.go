@@ -30,6 +30,16 @@ func Syscall(nr uintptr, args ...Arg) (int64, error) {
 	return int64(r), nil
 }
 
+// Raw makes a system call with plain numbers and returns the kernel's result,
+// -errno for an error. Pointers among args are the caller's to pin.
+func Raw(nr uintptr, args [6]uintptr) int64 {
+	r, _, errno := unix.Syscall6(nr, args[0], args[1], args[2], args[3], args[4], args[5])
+	if errno != 0 {
+		return -int64(errno)
+	}
+	return int64(r)
+}
+
 // resolve gives the value of the argument, after its relocations.
 func (a Arg) resolve(pins *runtime.Pinner) uint64 {
 	if a.Buf == nil {

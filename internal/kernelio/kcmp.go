@@ -26,12 +26,14 @@ func SameFile(pid1, fd1, pid2, fd2 int) (bool, error) {
 	return r == 0, err
 }
 
-// KcmpEpoll compares the file of descriptor fd of pid1 with a registration in
-// an epoll instance of pid2, as Kcmp does.
-func KcmpEpoll(pid1, fd, pid2 int, slot abi.KcmpEpollSlot) (int, error) {
+// KcmpEpoll says whether descriptor fd of pid1 is the open file description
+// that the epoll instance efd of pid2 has registered under the number tfd; of
+// several under that number, the one at position toff.
+func KcmpEpoll(pid1, pid2, fd, efd, tfd int, toff uint32) (bool, error) {
+	slot := abi.KcmpEpollSlot{EFD: uint32(efd), TFD: uint32(tfd), Toff: toff}
 	r, err := Syscall(unix.SYS_KCMP, Int(pid1), Int(pid2), Int(abi.KcmpEpollTFD), Int(fd), Buf(slot.Encode()))
 	if err != nil {
-		return 0, failed(err, "kcmp", fmt.Sprintf("%d fd %d and %d %+v", pid1, fd, pid2, slot))
+		return false, failed(err, "kcmp", fmt.Sprintf("%d fd %d and %d %+v", pid1, fd, pid2, slot))
 	}
-	return int(r), nil
+	return r == 0, nil
 }

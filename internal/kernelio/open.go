@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens a path with O_* flags; O_CLOEXEC is added.
-func Open(path string, flags int) (*FD, error) { return openat(unix.AT_FDCWD, path, flags) }
+// OpenPath opens a path with O_* flags; O_CLOEXEC is added.
+func OpenPath(path string, flags int) (*FD, error) { return openat(unix.AT_FDCWD, path, flags) }
 
 // OpenAt opens a path below the directory dirfd; O_CLOEXEC is added.
 func OpenAt(dirfd int, path string, flags int) (*FD, error) { return openat(dirfd, path, flags) }

@@ -35,6 +35,26 @@ func Anonymous() abi.PMScanArg {
 	}
 }
 
+// Scan lists the pages of [start, end) of process pid that are in memory, in
+// swap or guarded, with all their categories. For many ranges of one process,
+// keep a Pagemap.
+func Scan(pid int, start, end uint64) ([]abi.PageRegion, error) {
+	return inProc(pid, func(p *ProcDir) ([]abi.PageRegion, error) {
+		m, err := p.Pagemap()
+		if err != nil {
+			return nil, err
+		}
+		defer m.Close()
+		return m.Scan(start, end, Everything())
+	})
+}
+
+// Everything asks for all pages that are in memory, in swap or guarded.
+func Everything() abi.PMScanArg {
+	shown := abi.PageIsPresent | abi.PageIsSwapped | abi.PageIsGuard
+	return abi.PMScanArg{AnyOf: shown, Return: shown | abi.PageIsFile | abi.PageIsPFNZero | abi.PageIsHuge}
+}
+
 // scanVec is how many regions one call returns at most.
 const scanVec = 4096
 

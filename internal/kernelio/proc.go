@@ -123,8 +123,8 @@ func (p *ProcDir) Link(name string) (string, error) {
 	}
 }
 
-// StatFile gives the facts of what name leads to, links followed.
-func (p *ProcDir) StatFile(name string) (FileFacts, error) {
+// StatFile says what name leads to, links followed; FSType is not filled in.
+func (p *ProcDir) StatFile(name string) (FileStat, error) {
 	f, err := statx(p.fd.Int(), name, 0)
 	return f, failed(err, "statx", p.path(name))
 }

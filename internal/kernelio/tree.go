@@ -47,9 +47,14 @@ func (p *ProcDir) childrenByScan() ([]int, error) {
 	return matching(func(s *abi.Stat) bool { return int(s.PPid) == p.PID })
 }
 
-// Session lists the processes of session sid.
-func Session(sid int) ([]int, error) {
-	return matching(func(s *abi.Stat) bool { return int(s.Session) == sid })
+// Sessions lists the processes of each session, in ascending order.
+func Sessions() (map[int][]int, error) {
+	out := map[int][]int{}
+	_, err := matching(func(s *abi.Stat) bool {
+		out[int(s.Session)] = append(out[int(s.Session)], int(s.Pid))
+		return false
+	})
+	return out, err
 }
 
 // matching lists the processes whose stat satisfies want; those that end
@@ -82,7 +87,7 @@ func matching(want func(*abi.Stat) bool) ([]int, error) {
 func Descendants(pid int) ([]int, error) {
 	tree := []int{pid}
 	for i := 0; i < len(tree); i++ {
-		children, err := childrenOf(tree[i])
+		children, err := Children(tree[i])
 		if err != nil && (i == 0 || !IsGone(err)) {
 			return nil, err
 		}
@@ -91,13 +96,19 @@ func Descendants(pid int) ([]int, error) {
 	return tree[1:], nil
 }
 
-func childrenOf(pid int) ([]int, error) {
+// Children is ProcDir.Children of process pid.
+func Children(pid int) ([]int, error) { return inProc(pid, (*ProcDir).Children) }
+
+// Threads lists the TIDs of process pid, in ascending order.
+func Threads(pid int) ([]int, error) { return inProc(pid, (*ProcDir).Threads) }
+
+func inProc[T any](pid int, f func(*ProcDir) (T, error)) (v T, err error) {
 	p, err := OpenProc(pid)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
 	defer p.Close()
-	return p.Children()
+	return f(p)
 }
 
 // IsGone says whether the error means that there is no such process any more.

@@ -5,7 +5,8 @@
 // frozen, because opening may ask a person for a passphrase:
 //
 //	signer, err := sign.Open("", sign.Options{Class: sshsig.Operator, Home: home})
-//	blob, err := signer.Sign(manifest)
+//	h.Signer, h.Class = signer.Claim(), signer.Class().String() // of the image's header
+//	err = w.Close(m, func(manifest []byte) ([][]byte, error) { return sign.All(manifest, signer) })
 //
 // The description is the --sign=KEY of the command line: a private key file in
 // OpenSSH's format, or agent[:COMMENT-or-FINGERPRINT]; empty means the caller's

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -369,4 +370,32 @@ func TestAgentRefusals(t *testing.T) {
 	open("agent", o)         // which of two?
 	open("agent:comment", o) // likewise
 	open("agent:other", o)
+}
+
+func TestSeveralSignersHaveOneOrder(t *testing.T) {
+	t.Parallel()
+	var signers []*Signer
+	for range 4 {
+		key, _ := newKey(t, "", []string{"-t", "ed25519"})
+		s, err := Open(key, Options{Class: sshsig.Self})
+		if err != nil {
+			t.Fatal(err)
+		}
+		signers = append(signers, s)
+	}
+	forward, err := All(manifest(), signers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(signers)
+	backward, err := All(manifest(), signers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(forward) != 4 || !slices.EqualFunc(forward, backward, bytes.Equal) || !slices.IsSortedFunc(forward, bytes.Compare) {
+		t.Error("the order depends on who signed first")
+	}
+	if again := Add(forward, forward[2]); len(again) != 4 {
+		t.Errorf("one signature twice: %d", len(again))
+	}
 }

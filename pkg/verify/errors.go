@@ -1,6 +1,10 @@
 package verify
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/ckptool/ckpt/pkg/verify/allowed"
+)
 
 // Why an image is refused, or its signer not trusted. Errors of Open wrap one of
 // these, or one of package image when the bytes are no image at all.
@@ -10,22 +14,24 @@ var (
 	// ErrNamespace: the signature was made for something other than an image, or
 	// for another class than the image claims.
 	ErrNamespace = errors.New("signature made for another purpose")
-	// ErrTooMany: more than MaxSignatures, or one key twice.
+	// ErrTooMany: more than MaxSignatures.
 	ErrTooMany = errors.New("too many signatures")
-	// ErrUnsigned: there is no signature, and one is required.
+	// ErrOrder: signatures out of order, or one key twice in a class.
+	ErrOrder = errors.New("signatures out of order")
+	// ErrUnsigned: there is no signature, and a trusted one is required.
 	ErrUnsigned = errors.New("not signed")
 	// ErrStripped: the manifest says that it is signed, and that signature is missing.
 	ErrStripped = errors.New("signature missing that the image claims")
 	// ErrUnknownSigner: no trust file lists the key.
-	ErrUnknownSigner = errors.New("signer not trusted here")
+	ErrUnknownSigner = allowed.ErrUnknown
 	// ErrPrincipal: the key is listed, for other names than the image claims.
-	ErrPrincipal = errors.New("key listed under another name")
+	ErrPrincipal = allowed.ErrPrincipal
 	// ErrClass: the key is listed, but not for this class (namespaces=).
-	ErrClass = errors.New("key not allowed to sign in this class")
+	ErrClass = allowed.ErrNamespace
 	// ErrKeyTime: the key or certificate was or is outside its validity.
-	ErrKeyTime = errors.New("key outside its validity")
+	ErrKeyTime = allowed.ErrTime
 	// ErrCertificate: the certificate is no user certificate that we accept.
-	ErrCertificate = errors.New("certificate not acceptable")
+	ErrCertificate = allowed.ErrCertificate
 	// ErrRevoked: a revocation list names the key, its certificate or authority.
 	ErrRevoked = errors.New("key revoked")
 	// ErrTrustFile: a trust or revocation file is malformed, or somebody else could write it.

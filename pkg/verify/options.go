@@ -28,7 +28,7 @@ type Source uint8
 
 const (
 	// Extra is a file the caller named (--verify=FILE). It grants nothing: with
-	// one, the signer must be trusted by it as well as by nothing or by others.
+	// one, a signer that it does not trust is refused, whoever else trusts it.
 	Extra Source = iota
 	// Own is the caller's own file. It grants only where the caller is root.
 	Own
@@ -66,15 +66,14 @@ type RevocationFile TrustFile
 
 // Options say what Open must find, and the facts it judges by.
 type Options struct {
-	// Trust is searched in order; the first file that trusts the signer decides
-	// the verdict, System before Own.
+	// Trust is searched in order of source, System, Own, Extra; the first file that
+	// trusts the signer decides the verdict.
 	Trust []TrustFile
 	// Revoked is consulted for every key of every signature and its certificate.
 	// A file that cannot be read as one is an error.
 	Revoked []RevocationFile
-	// RequireSigned refuses an unsigned image.
-	RequireSigned bool
-	// RequireTrusted refuses what no trust file vouches for.
+	// RequireTrusted refuses what no trust file vouches for. A file of source Extra
+	// implies it.
 	RequireTrusted bool
 	// Expect, when not nil, is the only manifest accepted.
 	Expect *Digest
@@ -82,6 +81,8 @@ type Options struct {
 	Caller uint32
 	// Now is the time of the verdict. It must not be zero.
 	Now time.Time
+	// Zone is for the times in trust files that do not end in Z; nil for UTC.
+	Zone *time.Location
 	// Audience are the names of this host. An image for another is refused.
 	Audience []string
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -106,3 +107,9 @@ func (l *Line) validAt(times []time.Time) error {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Lists: some line names key, or the authority of its certificate, whatever else
+// it says.
+func (f *File) Lists(key ssh.PublicKey) bool {
+	return slices.ContainsFunc(f.Lines, func(l Line) bool { return l.names(key) })
+}

@@ -7,5 +7,13 @@ import "github.com/ckptool/ckpt/internal/kind"
 // All lists every kind. To add one, write its file and its test, and add its
 // line here.
 func All() kind.Table {
-	return kind.Table{}
+	return kind.Table{
+		// Processes, threads and what they are in.
+		Task(),
+		Thread(),
+		Creds(),
+		SigActions(),
+		FS(),
+		SameNamespace(),
+	}
 }

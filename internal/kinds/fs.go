@@ -1,0 +1,65 @@
+package kinds
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+type fsRecord struct {
+	Umask uint32        `cbor:"1,keyasint"`
+	Cwd   kind.InodeRef `cbor:"2,keyasint"`
+}
+
+// FS is responsible for what CLONE_FS shares: umask, working directory and
+// root. A root other than the tool's own would need chroot(2), which is not
+// supported.
+func FS() kind.Kind {
+	return kind.New(kind.Spec[*kind.FSSite, fsRecord]{
+		Name:   "fs",
+		At:     plan.FS,
+		Claims: true,
+		Dump:   dumpFS,
+		Check:  fsRecord.check,
+		Plan:   fsRecord.plan,
+	})
+}
+
+func dumpFS(_ kind.Dump, f *kind.FSSite, _ []plan.Result) (fsRecord, error) {
+	var r fsRecord
+	switch {
+	case f.Root != nil && f.Root.Path != "/":
+		return r, &kind.Unsupported{Why: fmt.Sprintf("its root directory is %+q", f.Root.Path),
+			Hint: "run ckpt inside of the same root"}
+	case f.Cwd == nil:
+		return r, kind.Unsupportedf("its working directory can't be reached")
+	case !f.Task.Status.HasUmask:
+		return r, errors.New("status does not show its umask")
+	}
+	return fsRecord{Umask: f.Task.Status.Umask, Cwd: f.Cwd.Ref()}, nil
+}
+
+func (r fsRecord) check() error {
+	if r.Umask > 0o777 {
+		return errors.New("the umask has bits beyond the permissions")
+	}
+	if r.Cwd == 0 {
+		return errors.New("no working directory")
+	}
+	return nil
+}
+
+// plan changes the umask last, lest it change the modes of what is made
+// before it.
+func (r fsRecord) plan(h *kind.Host) []plan.Step {
+	return []plan.Step{
+		{Stage: plan.Connect, Text: "change to the working directory",
+			Ops: []plan.Op{inTask(h, unix.SYS_FCHDIR, plan.FD(r.Cwd.Main()))}},
+		{Stage: plan.Arm, Text: "set the umask",
+			Ops: []plan.Op{inTask(h, unix.SYS_UMASK, plan.Int(r.Umask))}},
+	}
+}

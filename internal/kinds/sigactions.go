@@ -1,0 +1,150 @@
+package kinds
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// sigAction is what a signal does (sigaction(2)). The zero action of a signal
+// is the default one.
+type sigAction struct {
+	Signal   uint8  `cbor:"1,keyasint"`
+	Handler  uint64 `cbor:"2,keyasint,omitempty"` // 0 SIG_DFL, 1 SIG_IGN
+	Flags    uint64 `cbor:"3,keyasint,omitempty"` // SA_*
+	Restorer uint64 `cbor:"4,keyasint,omitempty"`
+	Mask     uint64 `cbor:"5,keyasint,omitempty"`
+}
+
+type sigActionsRecord struct {
+	Actions []sigAction `cbor:"1,keyasint,omitempty"` // those that are not zero, by signal
+}
+
+// SigActions is responsible for a table of signal actions.
+func SigActions() kind.Kind {
+	return kind.New(kind.Spec[*kind.SigHandSite, sigActionsRecord]{
+		Name:   "sigactions",
+		At:     plan.SigHand,
+		Claims: true,
+		Ask:    func(*kind.SigHandSite) []plan.Call { return askSigActions() },
+		Dump:   dumpSigActions,
+		Check:  sigActionsRecord.check,
+		Plan:   sigActionsRecord.plan,
+	})
+}
+
+// Values of a handler that are no address (asm-generic/signal-defs.h).
+const (
+	sigDefault = 0
+	sigIgnore  = 1
+)
+
+// maxSignal is _NSIG.
+const maxSignal = 64
+
+// sizeofSigAction is struct sigaction of the kernel on this architecture:
+// handler, flags, restorer, mask.
+const sizeofSigAction = 32
+
+// changeable lists the signals whose action can be other than the default.
+func changeable() []uint8 {
+	var out []uint8
+	for n := uint8(1); n <= maxSignal; n++ {
+		if n != uint8(unix.SIGKILL) && n != uint8(unix.SIGSTOP) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func askSigActions() []plan.Call {
+	var out []plan.Call
+	for _, n := range changeable() {
+		out = append(out, plan.Call{Nr: unix.SYS_RT_SIGACTION, Args: []plan.Arg{
+			plan.Int(n), plan.Int(0), plan.Out(sizeofSigAction), plan.Int(abi.SizeofSigSet)}})
+	}
+	return out
+}
+
+func dumpSigActions(_ kind.Dump, s *kind.SigHandSite, asked []plan.Result) (sigActionsRecord, error) {
+	var r sigActionsRecord
+	var ignored, caught abi.SigSet
+	for i, n := range changeable() {
+		a, err := decodeSigAction(n, asked[i])
+		if err != nil {
+			return r, err
+		}
+		switch a.Handler {
+		case sigDefault:
+		case sigIgnore:
+			ignored |= abi.SigSetOf(int(n))
+		default:
+			caught |= abi.SigSetOf(int(n))
+		}
+		if a != (sigAction{Signal: n}) {
+			r.Actions = append(r.Actions, a)
+		}
+	}
+	if st := s.Task.Status; st.SigIgn != ignored || st.SigCgt != caught {
+		return r, fmt.Errorf("it says that it ignores signals %x and catches %x; the kernel says %x and %x",
+			ignored, caught, st.SigIgn, st.SigCgt)
+	}
+	return r, nil
+}
+
+func decodeSigAction(n uint8, res plan.Result) (sigAction, error) {
+	if res.Ret != 0 {
+		return sigAction{}, fmt.Errorf("asking for the action of signal %d: %w", n, unix.Errno(-res.Ret))
+	}
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(res.Out[0][8*i:]) }
+	return sigAction{n, word(0), word(1), word(2), word(3)}, nil
+}
+
+func (a sigAction) encode() []byte {
+	var b []byte
+	for _, w := range []uint64{a.Handler, a.Flags, a.Restorer, a.Mask} {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+func (r sigActionsRecord) check() error {
+	last := uint8(0)
+	for _, a := range r.Actions {
+		switch {
+		case a.Signal <= last || a.Signal > maxSignal:
+			return fmt.Errorf("signal %d after %d", a.Signal, last)
+		case a.Signal == uint8(unix.SIGKILL) || a.Signal == uint8(unix.SIGSTOP):
+			return fmt.Errorf("an action for signal %d, which can have none", a.Signal)
+		case a == sigAction{Signal: a.Signal}:
+			return fmt.Errorf("an action for signal %d that says nothing", a.Signal)
+		}
+		last = a.Signal
+	}
+	return nil
+}
+
+// plan sets the recorded actions, and the default for the others that rstr's
+// caller had ignored: execve(2) keeps SIG_IGN.
+func (r sigActionsRecord) plan(h *kind.Host) []plan.Step {
+	set := map[uint8]sigAction{}
+	for _, n := range h.Caller.Born.Ignored.Signals() {
+		set[uint8(n)] = sigAction{Signal: uint8(n)}
+	}
+	for _, a := range r.Actions {
+		set[a.Signal] = a
+	}
+	var ops []plan.Op
+	for _, n := range changeable() {
+		if a, ok := set[n]; ok {
+			ops = append(ops, inTask(h, unix.SYS_RT_SIGACTION,
+				plan.Int(n), plan.Buf(a.encode()), plan.Int(0), plan.Int(abi.SizeofSigSet)))
+		}
+	}
+	return oneStep(plan.Arm, fmt.Sprintf("set %d signal actions", len(ops)), ops...)
+}

@@ -1,0 +1,21 @@
+package kinds
+
+import (
+	"testing"
+)
+
+func TestThread(t *testing.T) {
+	site := sampleThread()
+	site.Proc = procText{"comm": "a\xffb\n\n"}
+	_, steps := through(t, Thread(), site)
+	golden(t, steps, `settle: prctl@thread 7(15,61ff620a00,0,0,0)`)
+
+	site.Stat.Flags = pfIOWorker
+	refused(t, Thread(), site, "worker")
+	checks(t, Thread(),
+		[]threadRecord{{}, {Comm: []byte("fifteen letters")}},
+		map[string]threadRecord{
+			"a name of 16 bytes": {Comm: []byte("sixteen letters.")},
+			"a NUL":              {Comm: []byte("a\x00b")},
+		})
+}

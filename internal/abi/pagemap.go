@@ -16,18 +16,17 @@ const (
 	PageIsPFNZero // the shared page of zeros
 	PageIsHuge
 	PageIsSoftDirty
-	PageIsGuard // MADV_GUARD_INSTALL; Linux 6.15
+	PageIsGuard // MADV_GUARD_INSTALL, always with PageIsSwapped; Linux 6.15
 )
 
 // Flags of PAGEMAP_SCAN.
 const (
-	PMScanWPMatching    = 1 << 0 // write-protect the pages that are reported
-	PMScanCheckWPAsync  = 1 << 1 // fail where write protection is not armed
-	PagemapScan         = 0xc0606610
-	SizeofPMScanArg     = 96
-	SizeofPageRegion    = 24
-	PMScanArgVecOffset  = 40 // where vec, a pointer, is in pm_scan_arg
-	PMScanArgWalkOffset = 32 // where walk_end is
+	PMScanWPMatching   = 1 << 0 // write-protect the pages that are reported
+	PMScanCheckWPAsync = 1 << 1 // fail where write protection is not armed
+	PagemapScan        = 0xc0606610
+	SizeofPMScanArg    = 96
+	SizeofPageRegion   = 24
+	PMScanArgVecOffset = 40 // where vec, a pointer, is in pm_scan_arg
 )
 
 // PMScanArg is struct pm_scan_arg without its vector, whose address belongs at
@@ -51,6 +50,24 @@ func (a *PMScanArg) Encode() []byte {
 func (a *PMScanArg) Matches(c PageCategories) bool {
 	c ^= a.Inverted
 	return c&a.Mask == a.Mask && (a.AnyOf == 0 || c&a.AnyOf != 0)
+}
+
+// Mentions says whether the query or its answer involve one of c.
+func (a *PMScanArg) Mentions(c PageCategories) bool {
+	return (a.Inverted|a.Mask|a.AnyOf|a.Return)&c != 0
+}
+
+// Forget makes the query one for a kernel that does not know the categories c,
+// that is, to which no page has them. It says whether any page can still match.
+func (a *PMScanArg) Forget(c PageCategories) bool {
+	if a.Mask&^a.Inverted&c != 0 || a.AnyOf != 0 && a.AnyOf&^c == 0 && a.Inverted&a.AnyOf == 0 {
+		return false
+	}
+	if a.Inverted&a.AnyOf&c != 0 { // not having it is enough
+		a.AnyOf = 0
+	}
+	a.Inverted, a.Mask, a.AnyOf, a.Return = a.Inverted&^c, a.Mask&^c, a.AnyOf&^c, a.Return&^c
+	return true
 }
 
 // PageRegion is struct page_region: adjacent pages with the same Categories,
@@ -112,6 +129,3 @@ func (e PagemapEntry) Categories() (c PageCategories) {
 	}
 	return c
 }
-
-// PMScanWalkEnd reads where a scan with the encoded struct ended.
-func PMScanWalkEnd(b []byte) uint64 { return uint64(word(b, PMScanArgWalkOffset/8)) }

@@ -3,6 +3,7 @@ package kernelio
 import (
 	"fmt"
 	"io"
+	"math"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,38 +12,45 @@ import (
 type Extent struct{ Off, Len int64 }
 
 // DataExtents lists the ranges of the first size bytes of a file that are not
-// holes (SEEK_DATA in lseek(2)); a filesystem that cannot tell has one. It
-// moves the offset of the description of fd and puts it back: nobody else
-// may use that description meanwhile.
-func DataExtents(fd int, size int64) (out []Extent, err error) {
-	was, err := unix.Seek(fd, 0, unix.SEEK_CUR)
-	if err != nil {
-		return nil, failed(err, "lseek fd", fd)
+// holes (SEEK_DATA in lseek(2)). Seeking would move the offset that the target
+// shares with fd, so the file is opened anew; where that is not allowed, or
+// the filesystem cannot tell, everything counts as data.
+func DataExtents(fd int, size int64) ([]Extent, error) {
+	if size <= 0 {
+		return nil, nil
 	}
-	defer func() {
-		if _, e := unix.Seek(fd, was, unix.SEEK_SET); err == nil {
-			err = failed(e, "lseek fd", fd)
-		}
-	}()
+	own, err := Reopen(fd, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return []Extent{{0, size}}, nil
+	}
+	defer own.Close()
+	var out []Extent
 	for at := int64(0); at < size; {
-		start, err := unix.Seek(fd, at, unix.SEEK_DATA)
-		if err == unix.ENXIO { // nothing but a hole up to the end
+		e, err := nextData(own.Int(), at)
+		if err != nil {
+			return nil, err
+		}
+		if e.Off >= size {
 			break
 		}
-		if err != nil {
-			return nil, failed(err, "lseek SEEK_DATA fd", fd)
-		}
-		if start >= size {
-			break
-		}
-		end, err := unix.Seek(fd, start, unix.SEEK_HOLE)
-		if err != nil {
-			return nil, failed(err, "lseek SEEK_HOLE fd", fd)
-		}
-		at = min(end, size)
-		out = append(out, Extent{start, at - start})
+		at = min(e.Off+e.Len, size)
+		out = append(out, Extent{e.Off, at - e.Off})
 	}
 	return out, nil
+}
+
+// nextData finds the first data at or after an offset; past the last there is
+// an empty extent at the end of the offsets.
+func nextData(fd int, at int64) (Extent, error) {
+	start, err := unix.Seek(fd, at, unix.SEEK_DATA)
+	if err == unix.ENXIO {
+		return Extent{Off: math.MaxInt64}, nil
+	}
+	if err != nil {
+		return Extent{}, failed(err, "lseek SEEK_DATA fd", fd, " at ", at)
+	}
+	end, err := unix.Seek(fd, start, unix.SEEK_HOLE)
+	return Extent{start, end - start}, failed(err, "lseek SEEK_HOLE fd", fd, " at ", start)
 }
 
 // fileAt reads and writes a descriptor that it does not own, by offset.

@@ -117,3 +117,33 @@ func iovec(p []byte) unix.Iovec {
 	v.SetLen(len(p))
 	return v
 }
+
+// Span is a range of another process's memory.
+type Span struct{ Addr, Len uint64 }
+
+// ReadMemVec fills the local buffers one after another from the spans one
+// after another, in one call: at most 1024 of each, none empty. It returns
+// the number of bytes moved, which is short when a span is not accessible.
+func ReadMemVec(pid int, local [][]byte, remote []Span) (int, error) {
+	return moveVec("process_vm_readv", unix.ProcessVMReadv, pid, local, remote)
+}
+
+// WriteMemVec writes the local buffers to the spans, as ReadMemVec reads.
+func WriteMemVec(pid int, local [][]byte, remote []Span) (int, error) {
+	return moveVec("process_vm_writev", unix.ProcessVMWritev, pid, local, remote)
+}
+
+func moveVec(call string, f vmCall, pid int, local [][]byte, remote []Span) (int, error) {
+	l, r := make([]unix.Iovec, len(local)), make([]unix.RemoteIovec, len(remote))
+	for i, b := range local {
+		l[i] = iovec(b)
+	}
+	for i, s := range remote {
+		r[i] = unix.RemoteIovec{Base: uintptr(s.Addr), Len: int(s.Len)}
+	}
+	n, err := againFor(func() (int, error) { return f(pid, l, r, 0) })
+	if err != nil {
+		return 0, failed(err, call, fmt.Sprintf("process %d, %d ranges from %#x", pid, len(remote), r[0].Base))
+	}
+	return n, nil
+}

@@ -26,11 +26,13 @@ func (p *ProcDir) Pagemap() (*Pagemap, error) {
 func (m *Pagemap) Close() error { return m.fd.Close() }
 
 // Anonymous asks for the pages whose contents exist nowhere but in the
-// process: of no file, not the page of zeros, in memory or in swap.
+// process: of no file, not the page of zeros, in memory or in swap. Guard
+// pages, which the kernel counts among the swapped ones, have no contents.
 func Anonymous() abi.PMScanArg {
+	const not = abi.PageIsFile | abi.PageIsPFNZero | abi.PageIsGuard
 	return abi.PMScanArg{
-		Inverted: abi.PageIsFile | abi.PageIsPFNZero,
-		Mask:     abi.PageIsFile | abi.PageIsPFNZero,
+		Inverted: not,
+		Mask:     not,
 		AnyOf:    abi.PageIsPresent | abi.PageIsSwapped,
 	}
 }
@@ -62,36 +64,46 @@ const scanVec = 4096
 // regions of equal categories among query.Return. The query's own Start, End
 // and VecLen are ignored. Before Linux 6.7, which has no PAGEMAP_SCAN, the
 // entries are read one by one: pages of zeros are then reported as ordinary
-// ones, and write protection (query.Flags) gives ENOTTY.
+// ones, and write protection (query.Flags) gives ENOTTY. Before Linux 6.15
+// nothing tells guard pages.
 func (m *Pagemap) Scan(start, end uint64, query abi.PMScanArg) (out []abi.PageRegion, err error) {
 	vec := make([]byte, scanVec*abi.SizeofPageRegion)
 	query.VecLen = scanVec
 	for start < end {
 		query.Start, query.End = start, end
-		some, walked, err := m.scanOnce(&query, vec)
-		if errors.Is(err, unix.ENOTTY) && query.Flags == 0 {
+		some, err := m.scanOnce(&query, vec)
+		switch {
+		case errors.Is(err, unix.ENOTTY) && query.Flags == 0:
 			return m.scanEntries(start, end, &query)
-		}
-		if err != nil {
+		case errors.Is(err, unix.EINVAL) && query.Mentions(abi.PageIsGuard):
+			if !query.Forget(abi.PageIsGuard) {
+				return nil, nil
+			}
+			continue
+		case err != nil:
 			return nil, failed(err, "PAGEMAP_SCAN", fmt.Sprintf("%s %#x-%#x", m.fd.name, start, end))
 		}
 		out = appendRegions(out, some...)
-		start = walked
+		if len(some) < scanVec {
+			break
+		}
+		// Not walk_end: the kernel fills its answer in pieces and leaves
+		// there where the last full piece ended, even when it went on.
+		start = some[len(some)-1].End
 	}
 	return out, nil
 }
 
 // scanOnce makes one call, which ends early when the vector is full.
-func (m *Pagemap) scanOnce(query *abi.PMScanArg, vec []byte) ([]abi.PageRegion, uint64, error) {
-	arg := query.Encode()
+func (m *Pagemap) scanOnce(query *abi.PMScanArg, vec []byte) ([]abi.PageRegion, error) {
 	n, err := againFor(func() (int64, error) {
 		return Syscall(unix.SYS_IOCTL, Int(m.fd.Int()), Int(abi.PagemapScan),
-			Buf(arg, Reloc{abi.PMScanArgVecOffset, 8, Buf(vec)}))
+			Buf(query.Encode(), Reloc{abi.PMScanArgVecOffset, 8, Buf(vec)}))
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	return abi.DecodePageRegions(vec, int(n)), abi.PMScanWalkEnd(arg), nil
+	return abi.DecodePageRegions(vec, int(n)), nil
 }
 
 // scanEntries is Scan without PAGEMAP_SCAN.

@@ -62,7 +62,9 @@ func newStrict(arrays int) strict {
 // The library alone accepts unsorted keys, long integers, null for a struct and
 // 31 bytes for an array of 32.
 func (s strict) decode(b []byte, v any) error {
-	if err := s.dec.Unmarshal(b, v); err != nil {
+	if err := s.dec.Unmarshal(b, v); errors.Is(err, ErrLimit) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("%w: %w", classOf(err), err)
 	}
 	again := bytes.NewBuffer(make([]byte, 0, len(b)))

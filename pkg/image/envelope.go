@@ -90,12 +90,14 @@ func parseFooter(b []byte, size uint64) (footer, error) {
 	return f, f.check(size)
 }
 
-// check refuses regions that do not tile the file; sums cannot overflow behind
-// the first test.
+// check refuses regions that do not tile the file. Sums cannot overflow behind the
+// second test: a file has less than 1<<63 bytes.
 func (f footer) check(size uint64) error {
 	switch {
-	case f.total != size || size > 1<<62 || f.manifest > size || f.table > f.manifest:
+	case f.total != size:
 		return fmt.Errorf("it says %d bytes, the file has %d: %w", f.total, size, ErrFormat)
+	case f.manifest > size || f.table > f.manifest:
+		return fmt.Errorf("table at %d, manifest at %d of %d bytes: %w", f.table, f.manifest, size, ErrFormat)
 	case f.length > MaxManifest:
 		return fmt.Errorf("manifest of %d bytes: %w", f.length, ErrLimit)
 	case f.sigs > MaxSignatures*(maxSignature+4):

@@ -15,5 +15,16 @@ func All() kind.Table {
 		SigActions(),
 		FS(),
 		SameNamespace(),
+
+		// Open file descriptions, and the inodes that belong to them.
+		File(),
+		PipeEnd(),
+		Pipe(),
+		Stdio(),
+		StdioPipe(),
+		TTY(),
+		TTYInode(),
+		Eventfd(),
+		UnsupportedFile(),
 	}
 }

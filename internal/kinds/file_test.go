@@ -1,0 +1,124 @@
+package kinds
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// openFor opens a file for the length of a test.
+func openFor(t *testing.T, path string, flags int) int {
+	t.Helper()
+	fd := must(unix.Open(path, flags|unix.O_CLOEXEC, 0o600))(t)
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// restoreFile restores descriptions of one inode, whose own kind is
+// another's: the tool's descriptor of it is the old one.
+func (w *world) restoreFile(f *kind.FileSite) {
+	w.t.Helper()
+	k := claimer(w.t, plan.OpenFile, f)
+	steps := k.Plan(w.record(k, f), &kind.Host{Self: f.Ref().Main(), InTree: w.InTree})
+	for stage := range steps {
+		w.run(planned{k, steps[stage : stage+1]}, steps[stage].Stage)
+	}
+}
+
+func TestFileKeepsFlagsAndPosition(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "data")
+	if err := os.WriteFile(path, []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("data", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path  string
+		flags int
+		pos   int64
+	}{
+		{path, unix.O_RDONLY, 0},
+		{path, unix.O_RDWR | unix.O_APPEND, 7},
+		{path, unix.O_WRONLY | unix.O_DSYNC | unix.O_NONBLOCK, 1 << 40},
+		{path, unix.O_RDWR | unix.O_SYNC | unix.O_NOATIME, 3},
+		{path, unix.O_ACCMODE, 0},
+		{path, unix.O_PATH, 0},
+		{dir, unix.O_RDONLY | unix.O_DIRECTORY, 0},
+		{dir, unix.O_PATH | unix.O_DIRECTORY, 0},
+		{"/dev/null", unix.O_RDWR, 0},
+		{"/dev/urandom", unix.O_RDONLY, 0},
+	} {
+		w := newWorld(t)
+		fd := openFor(t, c.path, c.flags)
+		if c.pos != 0 {
+			must(unix.Seek(fd, c.pos, 0))(t)
+		}
+		f := w.add(fd)
+		w.restoreFile(f)
+		w.same(f)
+		if t.Failed() {
+			t.Fatalf("%+v", c)
+		}
+	}
+}
+
+func TestFileByPathOfASymlink(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", path); err != nil {
+		t.Fatal(err)
+	}
+	f := w.add(openFor(t, path, unix.O_PATH|unix.O_NOFOLLOW))
+	w.restoreFile(f)
+	got, err := os.Readlink("/proc/self/fd/" + itoa(w.fd(f.Ref().Main())))
+	if err != nil || got != path {
+		t.Errorf("leads to %q, %v", got, err)
+	}
+}
+
+func TestFileDirectoryPosition(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	for _, n := range "abcdefgh" {
+		if err := os.WriteFile(filepath.Join(dir, string(n)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd := openFor(t, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	buf := make([]byte, 100) // room for a few names
+	must(unix.ReadDirent(fd, buf))(t)
+	f := w.add(fd)
+	w.restoreFile(f)
+	w.same(f)
+	rest := func(fd int) string {
+		b := make([]byte, 4096)
+		n := must(unix.ReadDirent(fd, b))(t)
+		_, _, names := unix.ParseDirent(b[:n], -1, nil)
+		return strings.Join(names, " ")
+	}
+	if a, b := rest(fd), rest(w.fd(f.Ref().Main())); a != b || a == "" {
+		t.Errorf("goes on with %q, was to go on with %q", b, a)
+	}
+}
+
+func TestFileCheck(t *testing.T) {
+	for name, r := range map[string]fileRecord{
+		"no inode": {}, "creating": {Inode: 1, Flags: unix.O_CREAT}, "before the start": {Inode: 1, Pos: -1},
+		"path with position": {Inode: 1, Flags: unix.O_PATH, Pos: 1},
+	} {
+		if checkFile(r) == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

@@ -44,6 +44,16 @@ var (
 	ErrAudience = errors.New("image for another host")
 	// ErrExpect: the manifest is not the one that was expected.
 	ErrExpect = errors.New("not the expected image")
+	// ErrParent: the image given as parent is not the one that the child names.
+	ErrParent = errors.New("not the image's parent")
+	// ErrConsumed: the image must be restored once only, and was.
+	ErrConsumed = errors.New("image already restored")
+	// ErrRollback: a later image of the lineage was restored here.
+	ErrRollback = errors.New("image older than one already restored")
+	// ErrClock: the clock stands before the ledger's last entry.
+	ErrClock = errors.New("clock ran backwards")
+	// ErrLedger: the ledger is damaged, full, or open to others.
+	ErrLedger = errors.New("ledger not usable")
 	// ErrNoGrant: the signer is trusted, but not to grant anything: the class is
 	// self, or the trust file is the caller's own.
 	ErrNoGrant = errors.New("signature grants nothing")

@@ -1,0 +1,72 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reaper is the one place where children of this process are waited for: those it started, and orphans of restored trees.
+// os/exec's Wait must not be used beside it.
+type Reaper struct {
+	mu      sync.Mutex // held over fork and registration, and over wait and delivery, so that no status gets lost between
+	waiting map[int]chan syscall.WaitStatus
+	tick    *sync.Cond
+}
+
+// NewReaper makes the process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER) and reaps until it ends.
+func NewReaper() (*Reaper, error) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("becoming a child subreaper: %w", err)
+	}
+	r := &Reaper{waiting: map[int]chan syscall.WaitStatus{}}
+	r.tick = sync.NewCond(&r.mu)
+	go r.loop()
+	return r, nil
+}
+
+func (r *Reaper) loop() {
+	for {
+		// WNOWAIT: look without taking, so that the taking can be done under the lock.
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		r.mu.Lock()
+		if err == unix.ECHILD && len(r.waiting) == 0 {
+			r.tick.Wait()
+		}
+		r.take()
+		r.mu.Unlock()
+	}
+}
+
+// take reaps what is there; the lock is held.
+func (r *Reaper) take() {
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		if err != nil || pid <= 0 {
+			return
+		}
+		if c, ok := r.waiting[pid]; ok {
+			c <- status
+			delete(r.waiting, pid)
+		}
+	}
+}
+
+// Start runs argv in a session of its own and returns its PID and where its status will come.
+func (r *Reaper) Start(argv []string, attr os.ProcAttr) (int, <-chan syscall.WaitStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	attr.Sys = &syscall.SysProcAttr{Setsid: true}
+	p, err := os.StartProcess(argv[0], argv, &attr)
+	if err != nil {
+		return 0, nil, fmt.Errorf("starting %s: %w", argv[0], err)
+	}
+	c := make(chan syscall.WaitStatus, 1)
+	r.waiting[p.Pid] = c
+	r.tick.Broadcast()
+	return p.Pid, c, p.Release()
+}

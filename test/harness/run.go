@@ -1,0 +1,129 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Result is how a command ended and what it said.
+type Result struct {
+	Argv           []string
+	Status         syscall.WaitStatus
+	Stdout, Stderr string
+	Took           time.Duration
+	TimedOut       bool
+}
+
+// OK tells whether the command exited with 0.
+func (r Result) OK() bool { return !r.TimedOut && r.Status.Exited() && r.Status.ExitStatus() == 0 }
+
+// Code is the exit code, or -1 for a command that a signal ended.
+func (r Result) Code() int {
+	if !r.Status.Exited() {
+		return -1
+	}
+	return r.Status.ExitStatus()
+}
+
+// String is the command with all that matters for a report.
+func (r Result) String() string {
+	end := fmt.Sprintf("exit %d", r.Code())
+	if r.Status.Signaled() {
+		end = r.Status.Signal().String()
+	}
+	if r.TimedOut {
+		end = "killed by the test, it had not ended"
+	}
+	return fmt.Sprintf("$ %s\n%s%s[%s after %v]", strings.Join(r.Argv, " "), r.Stdout, r.Stderr, end, r.Took.Round(100*time.Microsecond))
+}
+
+// Command is one run of a program.
+type Command struct {
+	Argv  []string
+	Dir   string
+	Stdin *os.File      // nil: /dev/null
+	Env   []string      // nil: the test's own
+	Limit time.Duration // 0: a minute
+	Kill  time.Duration // if set, SIGKILL that long after the start; a longer run is no error then
+}
+
+// Run runs c to its end. Output goes through files, so that a tree that inherits it holds nobody up.
+func (r *Reaper) Run(c Command) (Result, error) {
+	dir, err := os.MkdirTemp("", "run")
+	if err != nil {
+		return Result{}, err
+	}
+	defer os.RemoveAll(dir)
+	files, err := stdio(c.Stdin, dir)
+	if err != nil {
+		return Result{}, err
+	}
+	begin := time.Now()
+	pid, done, err := r.Start(c.Argv, os.ProcAttr{Dir: c.Dir, Env: c.Env, Files: files})
+	closeAll(files, c.Stdin)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Argv: c.Argv}
+	res.Status, res.TimedOut = await(pid, done, c)
+	res.Took = time.Since(begin)
+	res.Stdout, res.Stderr = text(dir, "stdout"), text(dir, "stderr")
+	return res, nil
+}
+
+func await(pid int, done <-chan syscall.WaitStatus, c Command) (status syscall.WaitStatus, timedOut bool) {
+	limit := c.Limit
+	if limit == 0 {
+		limit = time.Minute
+	}
+	if c.Kill > 0 {
+		limit = c.Kill
+	}
+	select {
+	case status = <-done:
+		return status, false
+	case <-time.After(limit):
+		// The process cannot have been reaped and its PID taken over: reaping delivers to done, which is empty or about to be filled
+		// in this instant; a kill of a zombie does nothing.
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		return <-done, c.Kill == 0
+	}
+}
+
+func stdio(stdin *os.File, dir string) ([]*os.File, error) {
+	var err error
+	if stdin == nil {
+		if stdin, err = os.Open(os.DevNull); err != nil {
+			return nil, err
+		}
+	}
+	files := []*os.File{stdin}
+	for _, name := range []string{"stdout", "stderr"} {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File, keep *os.File) {
+	for _, f := range files {
+		if f != keep {
+			f.Close()
+		}
+	}
+}
+
+func text(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}

@@ -54,7 +54,7 @@ func DecodeItimerval(b []byte) Itimerval {
 	return Itimerval{Timeval{word(b, 0), word(b, 1)}, Timeval{word(b, 2), word(b, 3)}}
 }
 
-func words[T ~int64 | ~uint64](v ...T) []byte {
+func words[T ~int | ~int64 | ~uint64](v ...T) []byte {
 	out := make([]byte, 0, 8*len(v))
 	for _, w := range v {
 		out = binary.LittleEndian.AppendUint64(out, uint64(w))
@@ -64,7 +64,7 @@ func words[T ~int64 | ~uint64](v ...T) []byte {
 
 func word(b []byte, i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
 
-func append32[T ~int32 | ~uint32](b []byte, v ...T) []byte {
+func append32[T ~int | ~int32 | ~uint32](b []byte, v ...T) []byte {
 	for _, w := range v {
 		b = binary.LittleEndian.AppendUint32(b, uint32(w))
 	}

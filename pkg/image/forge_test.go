@@ -17,6 +17,7 @@ type forge struct {
 	m      Manifest
 	chunks []stored
 	sigs   [][]byte
+	prefix []byte // between magic and chunks
 
 	rows     func([]row)             // before the table is encoded
 	table    func([]byte)            // before its digests are taken
@@ -70,7 +71,7 @@ func base() *forge {
 
 func (f *forge) build(t testing.TB) []byte {
 	t.Helper()
-	out := magic()
+	out := append(magic(), f.prefix...)
 	rows := make([]row, len(f.chunks))
 	for i, c := range f.chunks {
 		rows[i] = c.row

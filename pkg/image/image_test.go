@@ -10,19 +10,21 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
 // memory is an address space whose byte at an address can be told from the address.
-// Every third 64 KiB are zeros, every third text, every third noise.
+// By turns 512 KiB are zeros, text, noise, so that some chunks are of one sort only.
 type memory struct{}
 
 func (memory) ReadAt(p []byte, off int64) (int, error) {
 	for i := range p {
 		a := uint64(off) + uint64(i)
-		switch (a >> 16) % 3 {
+		switch (a >> 19) % 3 {
 		case 0:
 			p[i] = 0
 		case 1:
@@ -219,10 +221,16 @@ func TestFailedDump(t *testing.T) {
 	}
 }
 
-// narrow refuses to take more than n bytes.
-type narrow struct{ n int }
+// narrow takes n bytes and then refuses once; after that nobody may try again.
+type narrow struct {
+	t *testing.T
+	n int
+}
 
 func (s *narrow) Write(p []byte) (int, error) {
+	if s.n < 0 {
+		s.t.Error("written to after an error")
+	}
 	if s.n -= len(p); s.n < 0 {
 		return 0, io.ErrClosedPipe
 	}
@@ -231,7 +239,7 @@ func (s *narrow) Write(p []byte) (int, error) {
 
 func TestSinkFails(t *testing.T) {
 	for _, n := range []int{0, 100, 1 << 20, 4 << 20} {
-		w := image.NewWriter(&narrow{n}, image.Options{})
+		w := image.NewWriter(&narrow{t, n}, image.Options{})
 		w.Start(memory{}, []image.Extent{{Off: 1 << 32, Len: 32 << 20}})
 		if err := w.Close(&image.Manifest{Header: header()}, nil); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("after %d bytes: Close: %v", n, err)
@@ -239,6 +247,66 @@ func TestSinkFails(t *testing.T) {
 		if err := w.Fail("reason"); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("after %d bytes: Fail: %v", n, err)
 		}
+	}
+}
+
+// slow counts the reads under way.
+type slow struct{ active atomic.Int32 }
+
+func (s *slow) ReadAt(p []byte, off int64) (int, error) {
+	s.active.Add(1)
+	defer s.active.Add(-1)
+	time.Sleep(10 * time.Millisecond)
+	return memory{}.ReadAt(p, off)
+}
+
+// TestFailWaits gives up in mid-dump: nobody may read the process afterwards.
+func TestFailWaits(t *testing.T) {
+	var out bytes.Buffer
+	w := image.NewWriter(&out, image.Options{Workers: 4})
+	src := &slow{}
+	w.Start(src, []image.Extent{{Off: 0, Len: 64 << 20}})
+	for src.active.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := w.Fail("interrupted"); err != nil {
+		t.Fatal(err)
+	}
+	if n := src.active.Load(); n != 0 {
+		t.Errorf("%d reads under way after Fail", n)
+	}
+	if _, err := image.Open(bytes.NewReader(out.Bytes()), int64(out.Len())); !errors.Is(err, image.ErrFailedDump) {
+		t.Error(err)
+	}
+}
+
+func TestNoBlobs(t *testing.T) {
+	var out bytes.Buffer
+	w := image.NewWriter(&out, image.Options{})
+	if err := w.Close(&image.Manifest{Header: header()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	n := out.Len()
+	if err := w.Fail("too late"); err == nil || out.Len() != n {
+		t.Errorf("Fail after Close wrote %d bytes: %v", out.Len()-n, err)
+	}
+	if _, err := open(t, out.Bytes()).Decode(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSignerRefuses(t *testing.T) {
+	var out bytes.Buffer
+	w := image.NewWriter(&out, image.Options{})
+	err := w.Close(&image.Manifest{Header: header()}, func([]byte) ([][]byte, error) { return nil, errGone })
+	if !errors.Is(err, errGone) {
+		t.Error(err)
+	}
+	if err := w.Fail("no key"); err != nil {
+		t.Error(err)
+	}
+	if _, err := image.Open(bytes.NewReader(out.Bytes()), int64(out.Len())); !errors.Is(err, image.ErrFailedDump) {
+		t.Error(err)
 	}
 }
 

@@ -208,13 +208,22 @@ func blobVectors() []made {
 		{"extents-wrap", "format", "around 2 to the 64", extents(Extent{1 << 62, 1<<64 - 5})},
 		{"blobs-gap", "format", "a chunk that no blob has", manifest(func(m *Manifest) { m.Blobs[1].First = 2 })},
 		{"blobs-shared", "format", "a chunk that two blobs have", manifest(func(m *Manifest) { m.Blobs[1].First = 0 })},
-		{"blobs-left", "format", "chunks behind the last blob", manifest(func(m *Manifest) { m.Blobs = m.Blobs[:2] })},
+		{"blobs-left", "format", "chunks behind the last blob", manifest(func(m *Manifest) {
+			m.Totals.Raw -= m.Blobs[2].Size()
+			m.Blobs = m.Blobs[:2]
+		})},
+		{"blobs-empty", "format", "an empty blob at another chunk", manifest(func(m *Manifest) { m.Blobs[3].First = 0 })},
 		{"blobs-beyond", "format", "more chunks than there are", manifest(func(m *Manifest) { m.Blobs[2].Extents[0].Len = ChunkSize + 1 })},
 		{"limits-chunks", "limit", "more than 2 to the 26 chunks", manifest(func(m *Manifest) { m.Totals.Chunks = maxChunks + 1 })},
 		{"totals-raw", "format", "another sum of raw bytes", manifest(func(m *Manifest) { m.Totals.Raw++ })},
 		{"totals-stored", "format", "another sum of stored bytes", manifest(func(m *Manifest) { m.Totals.Stored++ })},
 		{"totals-file", "format", "a chunk region longer than the manifest says", func(f *forge) {
 			f.manifest = func(m *Manifest) { m.Totals.Stored--; m.Segments[0].End-- }
+		}},
+		{"totals-stray", "format", "bytes between magic and table, and no chunk", func(f *forge) {
+			f.chunks, f.m.Blobs = nil, nil
+			f.manifest = func(m *Manifest) { m.Totals = Totals{} }
+			f.prefix = []byte("stray")
 		}},
 		{"totals-chunks", "format", "another number of rows than the file", manifest(func(m *Manifest) {
 			m.Totals.Chunks, m.Blobs[3].Extents, m.Totals.Raw = 5, Extents{{0, 1}}, m.Totals.Raw+1
@@ -253,7 +262,9 @@ func rowVectors() []made {
 		{"rows-large", "format", "a chunk of more than 256 KiB", rows(func(r []row) { r[1].raw = ChunkSize + 1 })},
 		{"rows-none", "format", "codec none with another length", rows(func(r []row) { r[0].raw = 6 })},
 		{"rows-zero", "format", "codec zero with bytes", rows(func(r []row) { r[0].codec = codecZero })},
-		{"rows-grown", "format", "codec s2 with as many bytes stored as raw", rows(func(r []row) { r[0].codec = CodecS2 })},
+		{"rows-grown", "format", "codec s2 with more bytes stored than raw", func(f *forge) {
+			f.chunks[0] = chunkOf(CodecS2, 5, s2.Encode(nil, []byte("hello")))
+		}},
 		{"rows-size", "format", "a chunk that is not full and not its blob's last", rows(func(r []row) { r[1].raw-- })},
 	}
 }
@@ -263,7 +274,6 @@ func chunkVectors(t testing.TB) []made {
 	last := func(codec Codec, data []byte) func(*forge) {
 		return func(f *forge) { f.chunks[3] = chunkOf(codec, len(text), data) }
 	}
-	short := append([]byte{99}, s2.Encode(nil, text)[2:]...)
 	bomb := zstdOf(t, make([]byte, 1<<20))
 	return []made{
 		{"chunks-zstd", "success", "the last blob packed by zstd", last(CodecZstd, zstdOf(t, text))},
@@ -273,7 +283,7 @@ func chunkVectors(t testing.TB) []made {
 		{"chunks-unverified", "digest", "a changed byte that s2 would refuse", func(f *forge) {
 			f.late = func(b []byte) { b[magicSize+5] ^= 0x80 }
 		}},
-		{"chunks-s2length", "format", "s2 that says another length than the row", last(CodecS2, short)},
+		{"chunks-s2length", "format", "s2 that gives fewer bytes than the row says", last(CodecS2, s2.Encode(nil, text[:100]))},
 		{"chunks-s2bomb", "format", "s2 that says 4 GiB", last(CodecS2, []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 0})},
 		{"chunks-s2bad", "format", "s2 that breaks off", last(CodecS2, s2.Encode(nil, text)[:20])},
 		{"chunks-zstdlength", "format", "zstd that gives fewer bytes than the row says", last(CodecZstd, zstdOf(t, text[:100]))},

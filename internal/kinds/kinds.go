@@ -16,6 +16,15 @@ func All() kind.Table {
 		FS(),
 		SameNamespace(),
 
+		// Address spaces and their mappings, and the inodes of filesystems and memory.
+		MM(),
+		Special(),
+		Anon(),
+		Filemap(),
+		Regfile(),
+		Directory(),
+		Chardev(),
+
 		// Open file descriptions, and the inodes that belong to them.
 		File(),
 		PipeEnd(),
@@ -25,6 +34,10 @@ func All() kind.Table {
 		TTY(),
 		TTYInode(),
 		Eventfd(),
+		Epoll(),
+		Timerfd(),
+		Signalfd(),
+		Pidfd(),
 		UnsupportedFile(),
 	}
 }

@@ -106,9 +106,14 @@ func build(t testing.TB, h image.Header, marks ...mark) []byte {
 
 func buildWith(t testing.TB, h image.Header, sign func([]byte) [][]byte) []byte {
 	t.Helper()
+	return buildFrom(t, h, content(), sign)
+}
+
+func buildFrom(t testing.TB, h image.Header, memory []byte, sign func([]byte) [][]byte) []byte {
+	t.Helper()
 	var out bytes.Buffer
 	w := image.NewWriter(&out, image.Options{})
-	b := w.Start(at{bytes.NewReader(content())}, extents(content()))
+	b := w.Start(at{bytes.NewReader(memory)}, extents(memory))
 	if _, err := b.Wait(); err != nil {
 		t.Fatal(err)
 	}

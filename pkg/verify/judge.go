@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +28,7 @@ func (c *Checked) judge(h *image.Header) (Verdict, error) {
 	if !v.Signed {
 		return v, ErrUnsigned
 	}
-	return v, fmt.Errorf("signature by %s: %w", v.Key, errors.Join(v.Reasons...))
+	return v, fmt.Errorf("signature by %s: %w", v.Key, join(v.Reasons))
 }
 
 func (c *Checked) mustTrust() bool {

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"golang.org/x/crypto/ssh"
@@ -52,8 +51,8 @@ func checkSignature(blob, manifest []byte) (signature, error) {
 	if !ok {
 		return signature{}, fmt.Errorf("%w: %.40q", ErrNamespace, s.Namespace)
 	}
-	if err := s.Verify(manifest, s.Namespace); err != nil {
-		return signature{}, errors.Join(ErrSignature, err)
+	if s.Verify(manifest, s.Namespace) != nil {
+		return signature{}, fmt.Errorf("%w by %s", ErrSignature, sshsig.Fingerprint(s.Key))
 	}
 	return signature{s, class}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ckptool/ckpt/pkg/verify/allowed"
@@ -26,10 +27,10 @@ func readTrust(o Options) ([]trustFile, error) {
 		if parsed, err := t.read(o); err == nil {
 			f.file = parsed
 		} else {
-			f.err = fmt.Errorf("%q: %w: %w", t.Path, ErrTrustFile, err)
+			f.err = fmt.Errorf("%w: %w", ErrTrustFile, err)
 		}
 		if f.err != nil && t.Source == Extra {
-			return nil, f.err
+			return nil, fmt.Errorf("%q: %w", t.Path, f.err)
 		}
 		files = append(files, f)
 	}
@@ -78,22 +79,57 @@ func lookUp(files []trustFile, s signature, claim string, times []time.Time) fin
 	q := allowed.Query{Key: s.Key, Principal: claim, Namespace: s.Namespace, Times: times}
 	var found finding
 	for _, f := range files {
-		m, err := f.file.Find(q)
-		if f.err != nil {
-			err = f.err
-		}
+		m, err := f.find(q)
 		switch {
 		case err == nil && found.match == nil:
 			found.match, found.by = m, f.TrustFile
+		case err != nil && f.Source == Extra:
+			return finding{reasons: []error{err}}
 		case err != nil:
-			found.reasons = append(found.reasons, fmt.Errorf("%q: %w", f.Path, err))
-		}
-		if err != nil && f.Source == Extra {
-			return finding{reasons: found.reasons[len(found.reasons)-1:]}
+			found.reasons = append(found.reasons, err)
 		}
 	}
-	if len(files) == 0 {
-		found.reasons = []error{fmt.Errorf("%w: no trust file", ErrUnknownSigner)}
-	}
+	found.reasons = telling(found.reasons, files)
 	return found
+}
+
+func (f *trustFile) find(q allowed.Query) (*allowed.Match, error) {
+	m, err := f.file.Find(q)
+	if f.err != nil {
+		err = f.err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", f.Path, err)
+	}
+	return m, nil
+}
+
+// telling are the reasons of files that do say something about the key, or, where
+// none does, that.
+func telling(reasons []error, files []trustFile) []error {
+	reasons = slices.DeleteFunc(reasons, func(err error) bool { return errors.Is(err, ErrUnknownSigner) })
+	if len(reasons) > 0 {
+		return reasons
+	}
+	var paths []string
+	for _, f := range files {
+		paths = append(paths, fmt.Sprintf("%q", f.Path))
+	}
+	if len(paths) == 0 {
+		return []error{fmt.Errorf("%w: no trust file", ErrUnknownSigner)}
+	}
+	return []error{fmt.Errorf("%w: not listed in %s", ErrUnknownSigner, strings.Join(paths, ", "))}
+}
+
+// join is one error of several, on one line.
+func join(errs []error) error {
+	var all error
+	for n, err := range errs {
+		if n == 0 {
+			all = err
+			continue
+		}
+		all = fmt.Errorf("%w; %w", all, err)
+	}
+	return all
 }

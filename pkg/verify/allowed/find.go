@@ -2,7 +2,6 @@ package allowed
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,7 +12,7 @@ import (
 // Find looks for the first line that lets q's key sign. Without one the error
 // joins what stood against each line that names the key, or is ErrUnknown.
 func (f *File) Find(q Query) (*Match, error) {
-	var against []error
+	var against error
 	for _, line := range f.Lines {
 		if !line.names(q.Key) {
 			continue
@@ -22,12 +21,16 @@ func (f *File) Find(q Query) (*Match, error) {
 		if err == nil {
 			return &Match{Line: line, Principal: name}, nil
 		}
-		against = append(against, fmt.Errorf("line %d: %w", line.Number, err))
+		if err = fmt.Errorf("line %d: %w", line.Number, err); against == nil {
+			against = err
+		} else {
+			against = fmt.Errorf("%w; %w", against, err)
+		}
 	}
-	if len(against) == 0 {
+	if against == nil {
 		return nil, ErrUnknown
 	}
-	return nil, errors.Join(against...)
+	return nil, against
 }
 
 // names: the line is about key, or about the authority that certified it. A

@@ -36,7 +36,7 @@
 //	    // list: all TIDs (threads of all processes) of the tree as it is now; called until nothing new shows
 //	    Frozen.Threads map[int]*Thread;  Frozen.Zombies []int;  Frozen.Thaw() error // detach all
 //	th.Interrupt() error;  th.WaitStop(deadline) (Stop, error);  th.Stop() Stop
-//	    Stop{Kind: StopEvent | StopGroup | ..., Signal}   // StopGroup: SIGSTOPped; Detach leaves it so
+//	    Stop{Kind: StopEvent | StopGroup, Signal}     // StopGroup: SIGSTOPped; Detach leaves it so
 //	th.TID(), th.PID() int
 //	th.Detach(sig syscall.Signal) error               // also: transparent EINTR of abi.RestartEINTR
 //	th.SetOptions(o Options) error
@@ -45,9 +45,9 @@
 //
 //	th.Regs() (abi.Regs, error);        th.SetRegs(abi.Regs) error
 //	th.XState() ([]byte, error);        th.SetXState([]byte) error
-//	th.SigMask() (uint64, error);       th.SetSigMask(uint64) error
-//	th.PeekSignals(shared bool) ([][128]byte, error)  // raw siginfo_t, oldest first
-//	th.Rseq() (abi.RseqConfig, error);  th.UserDispatch() (abi.UserDispatch, error)
+//	th.SigMask() (abi.SigSet, error);   th.SetSigMask(abi.SigSet) error
+//	th.PeekSignals(shared bool) ([]abi.Siginfo, error)
+//	th.Rseq() (abi.RSeqConfig, error);  th.UserDispatch() (abi.UserDispatch, error)
 //	th.CanInject() error                              // nil, or why not: seccomp, 32-bit, shadow stack, user dispatch
 //
 // Programs:
@@ -61,29 +61,31 @@
 //	p.Store(h, r, off, width 4|8)                     // put h's result into a buffer, right after h
 //	p.Link(r, off, r2, off2)                          // put the address of r2+off2 into r at off (iovec, msghdr, clone_args)
 //	p.Len() int                                       // calls so far
+//	p.Size() int                                      // bytes it takes in the Space
 //	p.Ret(h) int64;  p.Bytes(r) []byte;  p.Failed() (Handle, bool)   // after it ran
 //
 //	err := space.Run(th, p)                           // = Start + Finish
 //	space.Start(th, p) error;  space.Finish(th) error // so that many processes and threads run at once
-//	    // *CallError{Handle, Index, Nr, Args, Errno, Ret}; ErrGone; ErrHealed
+//	    // *CallError{Handle, Nr, Args, Ret; Errno()}; ErrGone; ErrHealed
 //
 // Dump:
 //
 //	space, err := Open(th, size uint64)               // th: a frozen thread of the process, by preference the leader
 //	space.Window() string                             // "" or why a death window remained (no gadget, no scratch)
 //	space.Close() error                               // everything put back; before th.Detach
-//	    // other threads of the same process may Run in the same space after Open
+//	    // other threads of the same process may Run in the same space after Open (SlotSize bytes for each)
+//	    // between Open and Close the mapping Range() and up to 16 KiB at the low end of [stack] are the tool's
 //
 // Restore:
 //
 //	b, err := NewBarrier();  b.Commit();  b.Close()
-//	st, err := tr.NewStub(StubOptions{Base, Size, Files []int, Ambient []uintptr, NonDumpable, Barrier: b, CloneFlags})
-//	    st.Thread, st.Space                           // Files arrive as 0..n-1; -1: closed
+//	st, err := tr.NewStub(StubOptions{Base, Size, Files []int, Ambient []uintptr, NonDumpable, CloneFlags, Barrier: b})
+//	    st.Thread, st.Space, st.Proc                  // Files arrive as 0..n-1; -1: closed
 //	    // Base..Base+StubSpan(Size) must be free in every address space that is to be built
-//	th2, err := space.AdoptThread(th, tid)            // after clone3(CLONE_PTRACE|CLONE_VM|CLONE_THREAD|…) in th
+//	th2, err := space.AdoptThread(tid)                // after clone3(CLONE_PTRACE|CLONE_VM|CLONE_THREAD|...) in the space
 //	sp2, th2, err := space.AdoptProcess(tid)          // after clone3(CLONE_PTRACE) without CLONE_VM; same addresses, own copy
-//	space.Park(th, abi.TaskState{Regs, XState, SigMask}) error
+//	space.Park(th, abi.TaskState{Regs, Mask, XState}, stop bool) error
 //	th.SetOptions(0)                                  // for all, before b.Commit()
-//	space.Release(th, last bool) error                // after it; last: also unmaps the stub's memory
+//	space.Release(th, last bool, vmas []abi.VMA) error // after it; last: also unmaps the stub's memory; ErrLeft: could not
 //	space.Range() (lo, hi uint64)                     // what must be left mapped until Release
 package inject

@@ -1,0 +1,40 @@
+package inject
+
+// The pieces of code in interp_amd64.s, by their number in codeAddr.
+const (
+	pieceBoot = iota
+	pieceRun
+	pieceLeave
+	piecePark
+	piecePause
+	pieces
+)
+
+// Bodies in interp_amd64.s, never called here.
+func boot()
+func run()
+func leave()
+func park()
+func pauseLoop()
+
+// codeAddr is where piece n lies in the tool's own text.
+func codeAddr(piece int) uintptr
+
+// cpuid is the instruction.
+func cpuid(leaf, sub uint32) (eax, ebx, ecx, edx uint32)
+
+// code is the text that a Space holds: all pieces one after another, since
+// boot falls into run, and where each begins.
+type code struct {
+	text []byte
+	at   [pieces]uint64
+}
+
+func newCode() code {
+	var c code
+	for i := range pieces {
+		c.at[i] = uint64(len(c.text))
+		c.text = append(c.text, pieceText(i)...)
+	}
+	return c
+}

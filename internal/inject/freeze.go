@@ -1,0 +1,232 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// Frozen is a tree of which every thread is stopped.
+type Frozen struct {
+	Threads map[int]*Thread // by TID
+	Zombies []int           // TIDs that have ended but are not reaped
+	zombie  map[int]bool
+}
+
+// Freeze seizes and stops all tasks that list names; it asks again until no
+// new one shows, since what runs may clone. Tasks that end meanwhile are left
+// out. When it fails, everything runs on.
+func (tr *Tracer) Freeze(list func() ([]int, error), o Options, deadline time.Time) (*Frozen, error) {
+	f := &Frozen{Threads: map[int]*Thread{}, zombie: map[int]bool{}}
+	err := tr.try(func() error { return f.freeze(tr, list, o, deadline) })
+	if err != nil {
+		return nil, errors.Join(err, f.Thaw())
+	}
+	for tid := range f.zombie {
+		f.Zombies = append(f.Zombies, tid)
+	}
+	return f, nil
+}
+
+func (f *Frozen) freeze(tr *Tracer, list func() ([]int, error), o Options, deadline time.Time) error {
+	for {
+		tids, err := list()
+		if err != nil {
+			return err
+		}
+		fresh, err := f.seize(tr, tids, o)
+		if err != nil {
+			return err
+		}
+		if len(fresh) == 0 {
+			return nil
+		}
+		if err := f.stop(fresh, deadline); err != nil {
+			return err
+		}
+	}
+}
+
+// seize seizes and interrupts those that are not known yet.
+func (f *Frozen) seize(tr *Tracer, tids []int, o Options) (fresh []*Thread, err error) {
+	for _, tid := range tids {
+		if f.Threads[tid] != nil || f.zombie[tid] {
+			continue
+		}
+		t, err := tr.Seize(tid, o)
+		if f.mayPass(tid, err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		f.Threads[tid] = t
+		if err := t.Interrupt(); errors.Is(err, ErrGone) {
+			delete(f.Threads, tid)
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		fresh = append(fresh, t)
+	}
+	return fresh, nil
+}
+
+// mayPass takes note of tasks that have ended.
+func (f *Frozen) mayPass(tid int, err error) bool {
+	var z *ZombieError
+	if errors.As(err, &z) {
+		f.zombie[tid] = true
+		return true
+	}
+	return errors.Is(err, ErrGone)
+}
+
+// vforkTime is how long a thread may take before it is looked at whether it
+// waits in vfork(2): such a thread does not stop before its child has called
+// execve or ended.
+const vforkTime = 20 * time.Millisecond
+
+// stop waits until all of fresh are stopped.
+func (f *Frozen) stop(fresh []*Thread, deadline time.Time) error {
+	var late []*Thread
+	soon := time.Now().Add(vforkTime)
+	for _, t := range fresh {
+		err := t.waitEventStop(earlier(soon, deadline))
+		switch {
+		case errors.Is(err, ErrGone):
+			f.drop(t)
+		case errors.Is(err, ErrDeadline):
+			late = append(late, t)
+		case err != nil:
+			return err
+		}
+	}
+	for _, t := range late {
+		if err := f.stopLate(t, deadline); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// drop forgets a thread that has ended. A leader before other threads of its
+// process stays as a zombie.
+func (f *Frozen) drop(t *Thread) {
+	delete(f.Threads, t.tid)
+	if st, err := readStatus(t.tid); err == nil && st.state == 'Z' {
+		f.zombie[t.tid] = true
+	}
+}
+
+// stopLate waits for one that did not stop at once; if it waits in vfork, its
+// children run on until it stops.
+func (f *Frozen) stopLate(t *Thread, deadline time.Time) error {
+	var released []*Thread
+	if inVfork(t.tid) {
+		var err error
+		if released, err = f.releaseChildren(t); err != nil {
+			return err
+		}
+	}
+	err := t.waitEventStop(deadline)
+	if errors.Is(err, ErrGone) {
+		f.drop(t)
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range released {
+		if err := c.Interrupt(); err != nil && !errors.Is(err, ErrGone) {
+			return err
+		}
+	}
+	if len(released) == 0 {
+		return nil
+	}
+	return f.stop(released, deadline)
+}
+
+// releaseChildren lets the stopped threads of t's children run.
+func (f *Frozen) releaseChildren(t *Thread) (released []*Thread, err error) {
+	for _, c := range f.Threads {
+		if c.stop.Kind == Running || !isChild(c.pid, t.pid) {
+			continue
+		}
+		if err := c.resume(0); err != nil && !errors.Is(err, ErrGone) {
+			return nil, err
+		}
+		released = append(released, c)
+	}
+	return released, nil
+}
+
+func isChild(pid, of int) bool {
+	st, err := readStatus(pid)
+	return err == nil && st.parent == of
+}
+
+// inVfork says whether the task sleeps in vfork(2) or a clone(2) with
+// CLONE_VFORK. Of clone3 the flags are in its memory: any that sleeps so that
+// it cannot be interrupted waits for its child.
+func inVfork(tid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", tid))
+	if err != nil {
+		return false
+	}
+	var nr int
+	var flags uint64
+	if _, err := fmt.Sscanf(string(text), "%d 0x%x", &nr, &flags); err != nil && !strings.HasPrefix(string(text), "58 ") {
+		return false
+	}
+	switch nr {
+	case unix.SYS_VFORK, unix.SYS_CLONE3:
+		return true
+	case unix.SYS_CLONE:
+		return flags&unix.CLONE_VFORK != 0
+	}
+	return false
+}
+
+// Thaw lets all threads go.
+func (f *Frozen) Thaw() error {
+	var all error
+	for tid, t := range f.Threads {
+		if err := t.letGo(); err != nil && !errors.Is(err, ErrGone) {
+			all = errors.Join(all, err)
+		}
+		delete(f.Threads, tid)
+	}
+	return all
+}
+
+// letGo detaches a thread that is stopped or was asked to. A running one
+// cannot be detached: it stops first, if it does.
+func (t *Thread) letGo() error {
+	if t.stop.Kind != Running {
+		return t.Detach(0)
+	}
+	return t.tr.try(func() error {
+		if err := kernelio.PtraceInterrupt(t.tid); err != nil {
+			return t.fail("interrupting", err)
+		}
+		if err := t.waitEventStop(time.Now().Add(vforkTime)); err != nil {
+			return err
+		}
+		return t.Detach(0)
+	})
+}

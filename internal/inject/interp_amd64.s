@@ -1,0 +1,223 @@
+#include "textflag.h"
+
+// The code that runs inside tasks. Each piece is copied from our own text to
+// a Space (code_unsafe.go); nothing here is ever called in the tool.
+//
+// Rules: no stack, no data, no absolute address; only registers, the record
+// that R12 points to and the control block that R13 points to. The syscall
+// instruction clobbers AX, CX and R11. A piece ends in the mark "ckpt.end".
+
+// Of a record (program.go).
+#define rNR    0
+#define rFLAGS 4
+#define rARG0  8
+#define rARG1  16
+#define rARG2  24
+#define rARG3  32
+#define rARG4  40
+#define rARG5  48
+#define rRET   56
+
+// Of the control block (space.go).
+#define cSTATE 0
+#define cLAST  8
+#define cLEAVE 16
+#define cTIME  24
+
+#define SYS_ppoll        271
+#define SYS_rt_sigreturn 15
+#define SYS_getpid       39
+#define SYS_kill         62
+#define SYS_pause        34
+#define SYS_exit_group   231
+
+#define MARK BYTE $'c'; BYTE $'k'; BYTE $'p'; BYTE $'t'; BYTE $'.'; BYTE $'e'; BYTE $'n'; BYTE $'d'
+
+// A result of -4095..-1 is an error: as unsigned, no less than -4095.
+#define IF_OK(label) CMPQ AX, $-4095; JCS label
+
+// boot makes the data writable by the one system call that its registers
+// hold, and falls into run, which follows it in the copy.
+TEXT ·boot(SB), NOSPLIT|NOFRAME, $0
+	SYSCALL
+	TESTQ AX, AX
+	JZ    good
+	MOVQ  cLEAVE(R13), CX
+	LEAQ  8(CX), SP
+	MOVL  $SYS_rt_sigreturn, AX
+	SYSCALL
+good:
+	MARK
+
+// run executes the records from R12 on, says in the control block how it
+// went, and waits to be stopped; if nobody comes in time it leaves.
+TEXT ·run(SB), NOSPLIT|NOFRAME, $0
+next:
+	MOVL rFLAGS(R12), R15
+	MOVL R15, CX
+	SHRL $8, CX
+	JNZ  pseudo
+	MOVL rNR(R12), AX
+	MOVQ rARG0(R12), DI
+	MOVQ rARG1(R12), SI
+	MOVQ rARG2(R12), DX
+	MOVQ rARG3(R12), R10
+	MOVQ rARG4(R12), R8
+	MOVQ rARG5(R12), R9
+	SYSCALL
+	MOVQ AX, rRET(R12)
+	TESTL $1, R15
+	JZ   advance
+	IF_OK(advance)
+	JMP  failed
+
+advance:
+	ADDQ $64, R12
+	JMP  next
+
+pseudo:
+	CMPL CX, $1
+	JEQ  done
+	MOVQ rARG0(R12), SI
+	MOVQ (SI), AX
+	CMPL CX, $2
+	JEQ  move8
+	CMPL CX, $3
+	JEQ  move4
+	CMPL CX, $4
+	JEQ  equal
+
+	// Tolerate: no error, or one of five.
+	IF_OK(advance)
+	CMPQ AX, rARG1(R12)
+	JEQ  advance
+	CMPQ AX, rARG2(R12)
+	JEQ  advance
+	CMPQ AX, rARG3(R12)
+	JEQ  advance
+	CMPQ AX, rARG4(R12)
+	JEQ  advance
+	CMPQ AX, rARG5(R12)
+	JEQ  advance
+	JMP  failed
+
+move8:
+	MOVQ rARG1(R12), DI
+	MOVQ AX, (DI)
+	JMP  advance
+
+move4:
+	MOVQ rARG1(R12), DI
+	MOVL AX, (DI)
+	JMP  advance
+
+equal:
+	CMPQ AX, rARG1(R12)
+	JEQ  advance
+
+failed:
+	MOVL $2, CX
+	JMP  report
+
+done:
+	MOVL $1, CX
+
+report:
+	MOVQ R12, cLAST(R13)
+	MOVQ CX, cSTATE(R13)
+
+	// ppoll and no other wait: when it is interrupted it leaves the
+	// restart block alone, which belongs to the call that the thread was
+	// stopped in, and it counts its time-out down in place.
+wait:
+	XORL  DI, DI
+	XORL  SI, SI
+	XORL  DX, DX
+	CMPQ  cLEAVE(R13), $0
+	JEQ   forever
+	LEAQ  cTIME(R13), DX
+forever:
+	XORL  R10, R10
+	MOVL  $8, R8
+	MOVL  $SYS_ppoll, AX
+	SYSCALL
+	MOVQ  cLEAVE(R13), CX
+	TESTQ CX, CX
+	JZ    wait
+	LEAQ  8(CX), SP
+	MOVL  $SYS_rt_sigreturn, AX
+	SYSCALL
+	MARK
+
+// leave goes to the context of the signal frame that the control block names.
+TEXT ·leave(SB), NOSPLIT|NOFRAME, $0
+	MOVQ cLEAVE(R13), CX
+	LEAQ 8(CX), SP
+	MOVL $SYS_rt_sigreturn, AX
+	SYSCALL
+	MARK
+
+// park goes to the context of the signal frame at R12 if the word at R14 is
+// set, and else ends the process. With R15, a signal, it sends that to its own
+// process first: SIGSTOP, which no mask holds up.
+TEXT ·park(SB), NOSPLIT|NOFRAME, $0
+	MOVQ  (R14), AX
+	TESTQ AX, AX
+	JZ    die
+	TESTQ R15, R15
+	JZ    go
+	MOVL  $SYS_getpid, AX
+	SYSCALL
+	MOVQ  AX, DI
+	MOVQ  R15, SI
+	MOVL  $SYS_kill, AX
+	SYSCALL
+go:
+	LEAQ  8(R12), SP
+	MOVL  $SYS_rt_sigreturn, AX
+	SYSCALL
+die:
+	MOVL  $1, DI
+	MOVL  $SYS_exit_group, AX
+	SYSCALL
+	JMP   die
+	MARK
+
+// pauseLoop is where a stub waits to be seized.
+TEXT ·pauseLoop(SB), NOSPLIT|NOFRAME, $0
+again:
+	MOVL $SYS_pause, AX
+	SYSCALL
+	JMP  again
+	MARK
+
+// func codeAddr(piece int) uintptr
+TEXT ·codeAddr(SB), NOSPLIT, $0-16
+	MOVQ piece+0(FP), CX
+	LEAQ ·boot(SB), AX
+	CMPQ CX, $0
+	JEQ  ret
+	LEAQ ·run(SB), AX
+	CMPQ CX, $1
+	JEQ  ret
+	LEAQ ·leave(SB), AX
+	CMPQ CX, $2
+	JEQ  ret
+	LEAQ ·park(SB), AX
+	CMPQ CX, $3
+	JEQ  ret
+	LEAQ ·pauseLoop(SB), AX
+ret:
+	MOVQ AX, ret+8(FP)
+	RET
+
+// func cpuid(leaf, sub uint32) (eax, ebx, ecx, edx uint32)
+TEXT ·cpuid(SB), NOSPLIT, $0-24
+	MOVL leaf+0(FP), AX
+	MOVL sub+4(FP), CX
+	CPUID
+	MOVL AX, eax+8(FP)
+	MOVL BX, ebx+12(FP)
+	MOVL CX, ecx+16(FP)
+	MOVL DX, edx+20(FP)
+	RET

@@ -1,0 +1,191 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// AdoptThread gives the handle of a thread that a program in the same
+// address space made by clone3 with CLONE_PTRACE. It waits until the new
+// thread has stopped, which it does before its first instruction.
+func (s *Space) AdoptThread(tid int) (t *Thread, err error) {
+	err = s.tr.try(func() error {
+		t, err = s.adopt(tid)
+		return err
+	})
+	return t, err
+}
+
+// AdoptProcess is AdoptThread for a process with an address space of its own,
+// made while s was as it is now. Its Space has the same addresses.
+func (s *Space) AdoptProcess(tid int) (n *Space, t *Thread, err error) {
+	err = s.tr.try(func() error {
+		if t, err = s.adopt(tid); err != nil {
+			return err
+		}
+		n, err = s.fork(tid)
+		return err
+	})
+	return n, t, err
+}
+
+func (s *Space) adopt(tid int) (*Thread, error) {
+	t := &Thread{tr: s.tr, tid: tid, opts: ExitKill}
+	if err := t.waitEventStop(time.Now().Add(stopTime)); err != nil {
+		return nil, err
+	}
+	var err error
+	t.pid, err = tgid(tid)
+	return t, err
+}
+
+// fork is the Space of a process that was forked from that of s. What the
+// threads of s had there is free: they are not in the copy.
+func (s *Space) fork(pid int) (*Space, error) {
+	mem, err := kernelio.OpenTraceeMem(pid)
+	if err != nil {
+		return nil, err
+	}
+	n := *s
+	n.mem = mem
+	n.data = newHeap(s.data.lo, s.data.hi)
+	n.slots = map[*Thread]*slot{}
+	return &n, nil
+}
+
+// Park prepares the stopped thread for the commit: whenever the tool dies from
+// now on, it takes on the state if the barrier was committed, and else ends
+// its process. The state is made fit by abi.Restartable first if it came from
+// a stopped thread. Segment bases and all that is not in a TaskState must have
+// been set before, by programs and SetRegs.
+//
+// With stop, the process is to be a stopped one (SIGSTOP): true for one thread
+// of it, the one that will be released last.
+func (s *Space) Park(t *Thread, st abi.TaskState, stop bool) error {
+	return s.tr.try(func() error { return s.park(t, st, stop) })
+}
+
+func (s *Space) park(t *Thread, st abi.TaskState, stop bool) error {
+	if s.barrier == 0 {
+		return fmt.Errorf("parking task %d in a space without a barrier", t.tid)
+	}
+	sl, err := s.slotOf(t)
+	if err != nil {
+		return err
+	}
+	c := context{regs: st.Regs, mask: st.Mask, xstate: st.XState}
+	if err := s.writeFrame(sl, c.frame(0)); err != nil {
+		return err
+	}
+	r := st.Regs // the segment bases, which no frame holds
+	r.OrigRax = abi.NoSyscall
+	r.Rip, r.R12, r.R14 = s.text+s.tr.code.at[piecePark], sl.frame, s.barrier
+	if sl.stop = stop; stop {
+		r.R15 = uint64(unix.SIGSTOP)
+	} else {
+		r.R15 = 0
+	}
+	if err := t.setRegs(r); err != nil {
+		return err
+	}
+	if err := t.setMask(allSignals); err != nil {
+		return err
+	}
+	t.own = &c
+	return nil
+}
+
+// Release gives a parked thread its state, after the commit, and lets it go.
+// With last, no other thread of the process is left in the Space, and the
+// memory of the stub is unmapped, in the way that home.go explains. vmas are
+// the process's mappings, or nil to read them from /proc. If the memory had to
+// be left there the error wraps ErrLeft, and the thread runs nevertheless.
+func (s *Space) Release(t *Thread, last bool, vmas []abi.VMA) error {
+	return s.tr.try(func() error {
+		if t.own == nil || s.slots[t] == nil || s.slots[t].frame == 0 {
+			return fmt.Errorf("releasing task %d, which is not parked", t.tid)
+		}
+		if err := t.wrap("writing the extended registers", kernelio.PtraceSetXState(t.tid, t.own.xstate)); err != nil {
+			return err
+		}
+		var left error
+		if last {
+			left = s.vanish(t, vmas)
+		}
+		if left != nil && s.slots[t].stop {
+			t.own = nil // the piece "park" stops the process
+			return errors.Join(left, t.Detach(0))
+		}
+		return errors.Join(left, s.release(t))
+	})
+}
+
+func (s *Space) release(t *Thread) error {
+	if err := s.restore(t); err != nil {
+		return err
+	}
+	return t.Detach(0)
+}
+
+// vanish has the last thread unmap the Space. Whatever goes wrong, the thread
+// has registers that lead to its own state.
+func (s *Space) vanish(t *Thread, vmas []abi.VMA) (err error) {
+	defer s.mem.Close()
+	if err = t.CanInject(); err == nil && vmas == nil {
+		vmas, err = readMaps(t.tid)
+	}
+	if err == nil {
+		err = s.unmapBy(t, vmas)
+	}
+	if err != nil {
+		return fmt.Errorf("%w %d: %w", ErrLeft, t.pid, err)
+	}
+	return nil
+}
+
+func (s *Space) unmapBy(t *Thread, vmas []abi.VMA) error {
+	s.home = &home{thread: t}
+	if err := s.prepare(vmas); err != nil {
+		return err
+	}
+	if s.slots[t].stop {
+		if err := s.stopSelf(); err != nil {
+			return err
+		}
+	}
+	ret, err := s.step(s.unmapping())
+	if err == nil && ret != 0 {
+		err = os.NewSyscallError("munmap", unix.Errno(-ret))
+	}
+	return err
+}
+
+// stopSelf has the thread send SIGSTOP to its own process. It takes effect in
+// the next step, and Detach leaves the process stopped.
+func (s *Space) stopSelf() error {
+	r := s.home.call(unix.SYS_GETPID)
+	r.Rsp = s.wayOut(r)
+	pid, err := s.step(r)
+	if err != nil {
+		return err
+	}
+	r = s.home.call(unix.SYS_KILL, pid, uint64(unix.SIGSTOP))
+	r.Rsp = s.wayOut(r)
+	_, err = s.step(r)
+	return err
+}
+
+// wayOut is the stack pointer for a call at S that the munmap comes after.
+func (s *Space) wayOut(r abi.Regs) uint64 {
+	if s.home.scratch == 0 {
+		return r.Rsp
+	}
+	return s.home.scratch
+}

@@ -1,0 +1,123 @@
+package inject
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// redZone is what code may use below its stack pointer (System V ABI, AMD64
+// supplement, 3.2.2).
+const redZone = 128
+
+// below is left free under the frames, for a signal handler that runs there
+// in the moment before everything is blocked; clear must be zero above them.
+const (
+	below = 12 << 10
+	clear = 16 << 10
+)
+
+var errNoScratch = errors.New("the main stack has no room to spare")
+
+// findScratch finds n bytes in the main stack where nothing lies, aligned
+// to 64: at its lower end, if that was never written to, or else right below
+// the stack pointer of the main thread. It is never another stack: those of
+// goroutines are 2 KiB.
+func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uint64, error) {
+	i := slices.IndexFunc(vmas, func(v abi.VMA) bool { return v.Path == "[stack]" })
+	if i < 0 || vmas[i].Prot&unix.PROT_WRITE == 0 {
+		return 0, errNoScratch
+	}
+	stack, sp := &vmas[i], t.own.regs.Rsp
+	onMain := t.tid == t.pid && sp >= stack.Start && sp < stack.End
+	limit := stack.End
+	if onMain {
+		limit = sp - redZone
+	}
+	need := uint64(below + n + clear)
+	if stack.Start+need <= limit && zero(mem, stack.Start, need) {
+		return stack.Start + below, nil
+	}
+	at := (sp - redZone - uint64(n)) &^ (align - 1)
+	if !onMain || at < stack.Start {
+		return 0, errNoScratch
+	}
+	return at, nil
+}
+
+// zero says whether there is nothing but zeros.
+func zero(mem *kernelio.TraceeMem, at, n uint64) bool {
+	b := make([]byte, n)
+	if _, err := mem.ReadAt(b, int64(at)); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+}
+
+// frame is the signal frame that leads to the context.
+func (c *context) frame(restorer uint64) *abi.SigFrame {
+	f := &abi.SigFrame{Restorer: restorer, Regs: abi.Restartable(c.regs), Mask: c.mask}
+	f.XState, f.XFeatures = frameXState(c.xstate)
+	return f
+}
+
+// xtile are the features that only programs with the kernel's leave may use
+// (AMX; arch_prctl ARCH_REQ_XCOMP_PERM). A frame larger than what the thread
+// may use is not accepted (check_xstate_in_sigframe).
+const xtile = 1<<17 | 1<<18
+
+// frameXState cuts extended registers to what goes into a frame: all
+// features but those that need leave and are not in use.
+func frameXState(x []byte) ([]byte, uint64) {
+	room, used := abi.XStateFeatures(x)
+	features := room &^ (xtile &^ used)
+	if features&xtile != 0 {
+		features |= room & xtile
+	}
+	return x[:min(xstateLen(features), len(x))], features
+}
+
+// xstateLen is the size of an XSAVE area in standard format for the
+// features: CPUID leaf 13 tells size and offset of each.
+func xstateLen(features uint64) int {
+	n := uint32(512 + 64)
+	for i := uint32(2); i < 63; i++ {
+		if features>>i&1 != 0 {
+			size, off, _, _ := cpuid(13, i)
+			n = max(n, off+size)
+		}
+	}
+	return int(n)
+}
+
+// leaveCritical moves the thread out of a restartable sequence, as the kernel
+// would have done when it went on: the sequence was preempted. The kernel
+// forgets the sequence when the thread runs anything else (rseq_ip_fixup).
+func (s *Space) leaveCritical(t *Thread, c *context) error {
+	conf, err := t.Rseq()
+	if err != nil || conf.Addr == 0 {
+		return nil //nolint:nilerr // a kernel before 5.13 cannot tell, and no C library used it then
+	}
+	var p [8]byte
+	if _, err := s.mem.ReadAt(p[:], int64(conf.Addr+abi.RSeqCSOffset)); err != nil {
+		return err
+	}
+	at := binary.LittleEndian.Uint64(p[:])
+	if at == 0 {
+		return nil
+	}
+	var b [abi.SizeofRSeqCS]byte
+	if _, err := s.mem.ReadAt(b[:], int64(at)); err != nil {
+		return nil //nolint:nilerr // a stale pointer, which the kernel would only clear
+	}
+	cs := abi.DecodeRSeqCS(b[:])
+	if c.regs.Rip-cs.Start < cs.Length {
+		c.regs.Rip = cs.Abort
+	}
+	return nil
+}

@@ -1,0 +1,279 @@
+package inject
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// Space is memory inside a process where programs run: first the code, then
+// data. Several threads of the process may use it at once.
+type Space struct {
+	tr    *Tracer
+	mem   *kernelio.TraceeMem
+	lo    uint64
+	text  uint64 // the code
+	data  heap
+	hi    uint64
+	slots map[*Thread]*slot
+
+	home    *home // of a dump; nil for a restore
+	barrier uint64
+}
+
+// slot is what a Space keeps for one thread.
+type slot struct {
+	control uint64 // its control block
+	frame   uint64 // its signal frame, 0 if there is none
+	leave   uint64 // where it goes when its program has ended; 0: nowhere
+	running *running
+	stop    bool // Park's
+}
+
+// running is a program that was started.
+type running struct {
+	p    *Program
+	addr uint64
+	size int
+}
+
+// Of the control block, as interp_amd64.s has it: state, the last record,
+// the frame to leave by, and the time-out of the wait as a timespec.
+const (
+	controlSize  = 64
+	controlLeave = 16
+
+	stateDone   = 1
+	stateFailed = 2
+)
+
+// SlotSize is what a thread takes in a Space beside its programs, at most.
+const SlotSize = 16 << 10
+
+// grace is how long a thread that ended its program waits for the tool.
+// A live tool answers within microseconds; a dead one delays its target by
+// this much, at most.
+const grace = time.Second
+
+// allSignals blocks what can be blocked.
+const allSignals = ^abi.SigSet(0)
+
+// Range is the memory of the Space, all of it.
+func (s *Space) Range() (lo, hi uint64) { return s.lo, s.hi }
+
+// Run runs the program in the thread and waits for its end. The error is a
+// *CallError if a call failed.
+func (s *Space) Run(t *Thread, p *Program) error {
+	return s.tr.try(func() error {
+		if err := s.Start(t, p); err != nil {
+			return err
+		}
+		return s.Finish(t)
+	})
+}
+
+// Start lets the stopped thread run the program.
+func (s *Space) Start(t *Thread, p *Program) error {
+	return s.tr.try(func() error { return s.start(t, p) })
+}
+
+func (s *Space) start(t *Thread, p *Program) error {
+	sl, err := s.slotOf(t)
+	if err != nil {
+		return err
+	}
+	if sl.running != nil {
+		return fmt.Errorf("task %d runs a program already", t.tid)
+	}
+	run := &running{p: p, size: p.layout()}
+	if run.addr, err = s.data.take(run.size); err != nil {
+		return err
+	}
+	if err := s.load(t, sl, run); err != nil {
+		s.data.give(run.addr, run.size)
+		return err
+	}
+	sl.running = run
+	return t.resume(0)
+}
+
+// load puts the program into the Space and the thread in front of it.
+func (s *Space) load(t *Thread, sl *slot, run *running) error {
+	image, err := run.p.encode(run.addr)
+	if err != nil {
+		return err
+	}
+	if _, err := s.mem.WriteAt(image, int64(run.addr)); err != nil {
+		return err
+	}
+	if _, err := s.mem.WriteAt(sl.encode(), int64(sl.control)); err != nil {
+		return err
+	}
+	r := s.entry(t, sl)
+	r.R12 = run.addr
+	if err := t.setRegs(r); err != nil {
+		return err
+	}
+	return t.setMask(allSignals)
+}
+
+// encode gives the control block of a program that is about to start.
+func (sl *slot) encode() []byte {
+	b := make([]byte, controlSize)
+	binary.LittleEndian.PutUint64(b[controlLeave:], sl.leave)
+	binary.LittleEndian.PutUint64(b[controlLeave+8:], uint64(grace/time.Second))
+	return b
+}
+
+// entry is the registers with which a thread starts to run programs. The
+// stack stays its own: none is used, and a signal that comes when the tool
+// is gone finds a good one.
+func (s *Space) entry(t *Thread, sl *slot) abi.Regs {
+	r := t.own.regs
+	r.OrigRax = abi.NoSyscall
+	r.Rip = s.text + s.tr.code.at[pieceRun]
+	r.R13 = sl.control
+	if s.home != nil && !s.home.booted {
+		s.home.booted = true
+		s.boot(&r)
+	}
+	return r
+}
+
+// Finish waits until the program that was started in the thread has ended.
+func (s *Space) Finish(t *Thread) error {
+	return s.tr.try(func() error { return s.finish(t) })
+}
+
+func (s *Space) finish(t *Thread) error {
+	sl := s.slots[t]
+	if sl == nil || sl.running == nil {
+		return fmt.Errorf("task %d runs no program", t.tid)
+	}
+	run := sl.running
+	defer func() {
+		sl.running = nil
+		s.data.give(run.addr, run.size)
+	}()
+	state, last, err := s.awaitEnd(t, sl)
+	if err == nil {
+		err = s.halt(t, sl)
+	}
+	if errors.Is(err, ErrHealed) || errors.Is(err, ErrGone) {
+		t.own = nil // the thread has it back, or nobody has
+	}
+	if err != nil {
+		return err
+	}
+	image := make([]byte, run.size)
+	if _, err := s.mem.ReadAt(image, int64(run.addr)); err != nil {
+		return err
+	}
+	return run.p.done(image, last, state == stateFailed)
+}
+
+// awaitEnd waits for the control block to say that the program has ended,
+// meanwhile letting the thread go on from stops that nobody asked for: that
+// of SIGCONT, for one.
+func (s *Space) awaitEnd(t *Thread, sl *slot) (state, last uint64, err error) {
+	var w waiter
+	var b [16]byte
+	for {
+		if _, err := s.mem.ReadAt(b[:], int64(sl.control)); err != nil {
+			if _, _, dead := t.poll(); dead != nil {
+				return 0, 0, dead
+			}
+			return 0, 0, fmt.Errorf("task %d: %w (%w)", t.tid, ErrHealed, err)
+		}
+		state, last = binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])
+		if state != 0 {
+			return state, last, nil
+		}
+		if err := s.nudge(t, sl, &w); err != nil {
+			return 0, 0, err
+		}
+	}
+}
+
+// nudge is done between two looks at the control block.
+func (s *Space) nudge(t *Thread, sl *slot, w *waiter) error {
+	w.pause()
+	if w.turns%16 != 0 && w.turns < yields {
+		return nil
+	}
+	ev, ok, err := t.poll()
+	if err != nil || !ok {
+		return err
+	}
+	return t.pass(ev)
+}
+
+// halt stops the thread that has ended its program, and sees to it that it
+// would leave at once if the tool died.
+func (s *Space) halt(t *Thread, sl *slot) error {
+	if err := kernelio.PtraceInterrupt(t.tid); err != nil {
+		return t.fail("interrupting", err)
+	}
+	if err := t.waitEventStop(time.Now().Add(stopTime)); err != nil {
+		return err
+	}
+	r, err := t.getRegs()
+	if err != nil {
+		return err
+	}
+	if r.Rip < s.lo || r.Rip >= s.data.lo {
+		return fmt.Errorf("task %d: %w", t.tid, ErrHealed)
+	}
+	if sl.leave == 0 {
+		return nil
+	}
+	r.Rip, r.OrigRax = s.text+s.tr.code.at[pieceLeave], abi.NoSyscall
+	return t.setRegs(r)
+}
+
+// stopTime is how long a thread may take to stop that has nothing to do but
+// that.
+const stopTime = 10 * time.Second
+
+// slotOf finds or makes the thread's slot, and takes note of what is its own.
+func (s *Space) slotOf(t *Thread) (*slot, error) {
+	if sl := s.slots[t]; sl != nil {
+		return sl, nil
+	}
+	control, err := s.data.take(controlSize)
+	if err != nil {
+		return nil, err
+	}
+	sl := &slot{control: control}
+	if s.home != nil {
+		err = s.guest(t, sl)
+	} else {
+		t.own, err = t.context(false)
+	}
+	if err != nil {
+		s.data.give(control, controlSize)
+		return nil, err
+	}
+	s.slots[t] = sl
+	return sl, nil
+}
+
+// context reads what the thread needs to go on as if nothing had been.
+func (t *Thread) context(extended bool) (*context, error) {
+	var c context
+	var err error
+	if c.regs, err = t.getRegs(); err != nil {
+		return nil, err
+	}
+	if c.mask, err = kernelio.PtraceGetSigmask(t.tid); err != nil {
+		return nil, t.fail("reading the signal mask", err)
+	}
+	if extended {
+		c.xstate, err = kernelio.PtraceGetXState(t.tid)
+	}
+	return &c, t.wrap("reading the extended registers", err)
+}

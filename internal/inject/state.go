@@ -1,0 +1,213 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// Regs are the general registers that the stopped thread goes on from,
+// whatever runs in it in the meantime. Restartable makes them fit for
+// another process.
+func (t *Thread) Regs() (r abi.Regs, err error) {
+	err = t.tr.try(func() error {
+		if t.own != nil {
+			r = t.own.regs
+			return nil
+		}
+		r, err = t.getRegs()
+		return err
+	})
+	return r, err
+}
+
+// SetRegs changes the registers that the stopped thread goes on from.
+func (t *Thread) SetRegs(r abi.Regs) error {
+	return t.tr.try(func() error {
+		if t.own != nil {
+			t.own.regs = r
+			return nil
+		}
+		return t.setRegs(r)
+	})
+}
+
+// XState are its extended registers: an XSAVE area in standard format whose
+// bytes 464 to 471 hold the mask of features that it has room for.
+func (t *Thread) XState() (b []byte, err error) {
+	err = t.tr.try(func() error {
+		if t.own != nil && t.own.xstate != nil {
+			b = t.own.xstate
+			return nil
+		}
+		b, err = kernelio.PtraceGetXState(t.tid)
+		return t.wrap("reading the extended registers", err)
+	})
+	return b, err
+}
+
+// SetXState changes its extended registers. No program runs in a thread
+// whose extended registers are to change, so that must come first.
+func (t *Thread) SetXState(b []byte) error {
+	return t.tr.try(func() error {
+		return t.wrap("writing the extended registers", kernelio.PtraceSetXState(t.tid, b))
+	})
+}
+
+// SigMask is the set of signals that it blocks; inside a call such as
+// ppoll(2) that puts another mask in place meanwhile, that of before.
+func (t *Thread) SigMask() (m abi.SigSet, err error) {
+	err = t.tr.try(func() error {
+		if t.own != nil {
+			m = t.own.mask
+			return nil
+		}
+		m, err = kernelio.PtraceGetSigmask(t.tid)
+		return t.wrap("reading the signal mask", err)
+	})
+	return m, err
+}
+
+// SetSigMask changes it.
+func (t *Thread) SetSigMask(m abi.SigSet) error {
+	return t.tr.try(func() error {
+		if t.own != nil {
+			t.own.mask = m
+			return nil
+		}
+		return t.setMask(m)
+	})
+}
+
+// PeekSignals gives the pending signals of the thread, or with shared those
+// of its process, oldest first.
+func (t *Thread) PeekSignals(shared bool) (list []abi.Siginfo, err error) {
+	err = t.tr.try(func() error {
+		list, err = t.peekSignals(shared)
+		return err
+	})
+	return list, err
+}
+
+func (t *Thread) peekSignals(shared bool) (list []abi.Siginfo, err error) {
+	var some [32][abi.SizeofSiginfo]byte
+	for {
+		n, err := kernelio.PtracePeekSignals(t.tid, uint64(len(list)), shared, some[:])
+		if err != nil {
+			return nil, t.fail("reading the pending signals", err)
+		}
+		for i := range n {
+			si, err := abi.DecodeSiginfo(some[i][:])
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, si)
+		}
+		if n < len(some) {
+			return list, nil
+		}
+	}
+}
+
+// Rseq is where the thread registered its restartable sequences.
+func (t *Thread) Rseq() (c abi.RSeqConfig, err error) {
+	err = t.tr.try(func() error {
+		c, err = kernelio.PtraceRseq(t.tid)
+		return t.wrap("reading the rseq registration", err)
+	})
+	return c, err
+}
+
+// UserDispatch is its configuration of syscall user dispatch.
+func (t *Thread) UserDispatch() (c abi.UserDispatch, err error) {
+	err = t.tr.try(func() error {
+		c, err = kernelio.PtraceDispatch(t.tid)
+		return t.wrap("reading the syscall dispatch", err)
+	})
+	return c, err
+}
+
+// CanInject says why no program can run in the stopped thread, or nil. It
+// suspends seccomp filters if there are any and the tool may.
+func (t *Thread) CanInject() error {
+	return t.tr.try(func() error {
+		st, err := readStatus(t.tid)
+		if err != nil {
+			return t.gone()
+		}
+		return errors.Join(t.canSyscall(st), t.canReturn(st))
+	})
+}
+
+func (t *Thread) canSyscall(st status) error {
+	if st.seccomp != 0 && t.opts&SuspendSeccomp == 0 {
+		if err := t.SetOptions(t.opts | SuspendSeccomp); err != nil {
+			return fmt.Errorf("task %d has a seccomp filter that cannot be suspended: %w", t.tid, err)
+		}
+	}
+	d, err := kernelio.PtraceDispatch(t.tid)
+	if err == nil && d.Mode != 0 {
+		return fmt.Errorf("task %d dispatches system calls itself (PR_SET_SYSCALL_USER_DISPATCH)", t.tid)
+	}
+	return nil
+}
+
+func (t *Thread) canReturn(st status) error {
+	if strings.Contains(st.features, "shstk") {
+		return fmt.Errorf("task %d has a shadow stack", t.tid)
+	}
+	r, err := t.Regs()
+	if err == nil && r.Cs != abi.CS64 {
+		return fmt.Errorf("task %d runs 32-bit code", t.tid)
+	}
+	return err
+}
+
+func (t *Thread) getRegs() (abi.Regs, error) {
+	r, err := kernelio.PtraceGetRegs(t.tid)
+	return r, t.wrap("reading the registers", err)
+}
+
+func (t *Thread) setRegs(r abi.Regs) error {
+	return t.wrap("writing the registers", kernelio.PtraceSetRegs(t.tid, r))
+}
+
+func (t *Thread) setMask(m abi.SigSet) error {
+	return t.wrap("writing the signal mask", kernelio.PtraceSetSigmask(t.tid, m))
+}
+
+func (t *Thread) wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return t.fail(what, err)
+}
+
+// smooth makes the freezing unnoticed: see abi.RestartEINTR. Of a thread
+// with a seccomp filter it also rewinds a call that the kernel would restart
+// by restart_syscall(2), since filters that do not allow that are common.
+func (t *Thread) smooth() error {
+	r, err := t.getRegs()
+	if err != nil || !r.InSyscall() {
+		return err
+	}
+	st, err := readStatus(t.tid)
+	if err != nil {
+		return t.gone()
+	}
+	mask, err := kernelio.PtraceGetSigmask(t.tid)
+	if err != nil {
+		return t.fail("reading the signal mask", err)
+	}
+	again, changed := abi.RestartEINTR(r)
+	switch {
+	case changed && st.pending&^mask == 0:
+		return t.setRegs(again)
+	case st.seccomp != 0 && abi.InRestartBlock(r):
+		return t.setRegs(abi.Restartable(r))
+	}
+	return nil
+}

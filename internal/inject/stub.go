@@ -1,0 +1,211 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// StubOptions say what a stub is made of.
+type StubOptions struct {
+	// Base is where it lies: StubSpan(Size) bytes there must be free in every
+	// address space that is to be built from it.
+	Base uint64
+	// Size is the room for programs, in bytes. Untouched room costs nothing.
+	Size uint64
+	// Files are the tool's descriptors that it inherits, as 0, 1, 2, ...; -1
+	// leaves the number closed.
+	Files []int
+	// Ambient capabilities, for a tool that has them by a file capability,
+	// which a stub does not inherit (capabilities(7)).
+	Ambient []uintptr
+	// NonDumpable protects it from everyone without CAP_SYS_PTRACE, from its
+	// first instruction of ours on.
+	NonDumpable bool
+	// CloneFlags are namespaces to make it in (CLONE_NEW*).
+	CloneFlags uintptr
+	// Barrier decides about what Park parks.
+	Barrier *Barrier
+}
+
+// Stub is a process that holds nothing but a Space, from which a tree is made.
+// It is killed when the tool dies.
+type Stub struct {
+	Thread *Thread
+	Space  *Space
+	// Proc is the tool's handle of the child process; Wait reaps it when it
+	// has ended.
+	Proc *os.Process
+}
+
+// StubSpan is the memory that a stub with a room of size takes at its base.
+func StubSpan(size uint64) uint64 {
+	size = (size + pageSize - 1) &^ (pageSize - 1)
+	c := newCode()
+	return c.pages() + size + pageSize
+}
+
+// stubText is the code with the loop to wait in at its beginning.
+func (c *code) stub() (text []byte, at uint64) {
+	wait := pieceText(piecePause)
+	return append(wait, c.text...), uint64(len(wait))
+}
+
+func (c *code) pages() uint64 {
+	text, _ := c.stub()
+	return abi.StubTextPages(text)
+}
+
+// NewStub starts a stub and seizes it. All its signals are blocked and have
+// their default actions.
+func (tr *Tracer) NewStub(o StubOptions) (*Stub, error) {
+	o.Size = (o.Size + pageSize - 1) &^ (pageSize - 1)
+	var st *Stub
+	err := tr.try(func() (err error) {
+		// On the tracer's thread, so that Pdeathsig means the tool's death.
+		st, err = tr.newStub(o)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting a stub: %w", err)
+	}
+	return st, nil
+}
+
+func (tr *Tracer) newStub(o StubOptions) (*Stub, error) {
+	exe, err := tr.stubFile(o)
+	if err != nil {
+		return nil, err
+	}
+	defer exe.Close()
+	files := append([]int(nil), o.Files...)
+	if o.Barrier != nil {
+		files = append(files, int(o.Barrier.ro.Fd()))
+	}
+	proc, err := spawn(exe, files, o)
+	if err != nil {
+		return nil, err
+	}
+	st, err := tr.seizeStub(proc, o)
+	if err != nil {
+		proc.Kill()
+		proc.Wait()
+		return nil, err
+	}
+	return st, nil
+}
+
+func (tr *Tracer) stubFile(o StubOptions) (*os.File, error) {
+	f, err := memfd("stub")
+	if err != nil {
+		return nil, err
+	}
+	text, _ := tr.code.stub()
+	if _, err := f.Write(abi.StubELF(o.Base, text, o.Size)); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// spawn executes the file. Its own descriptor, and those to inherit, must be
+// above the numbers that starting a process moves descriptors to.
+func spawn(exe *os.File, files []int, o StubOptions) (*os.Process, error) {
+	top := int(exe.Fd())
+	for _, fd := range files {
+		top = max(top, fd)
+	}
+	fd, err := above(int(exe.Fd()), top+3*len(files)+64)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	attr := &syscall.ProcAttr{
+		Env: []string{},
+		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, AmbientCaps: o.Ambient, Cloneflags: o.CloneFlags},
+	}
+	for _, n := range files {
+		attr.Files = append(attr.Files, uintptr(n))
+	}
+	pid, err := syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", fd), []string{""}, attr)
+	if err != nil {
+		return nil, os.NewSyscallError("execve", err)
+	}
+	return os.FindProcess(pid)
+}
+
+// seizeStub stops the new process and makes it ready.
+func (tr *Tracer) seizeStub(proc *os.Process, o StubOptions) (*Stub, error) {
+	t, err := tr.Seize(proc.Pid, ExitKill)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Interrupt(); err != nil {
+		return nil, err
+	}
+	if err := t.waitEventStop(time.Now().Add(stopTime)); err != nil {
+		return nil, err
+	}
+	s, err := tr.stubSpace(t, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.run(t, s.firstProgram(o)); err != nil {
+		return nil, errors.Join(err, s.mem.Close())
+	}
+	return &Stub{Thread: t, Space: s, Proc: proc}, nil
+}
+
+func (tr *Tracer) stubSpace(t *Thread, o StubOptions) (*Space, error) {
+	mem, err := kernelio.OpenTraceeMem(t.tid)
+	if err != nil {
+		return nil, err
+	}
+	_, at := tr.code.stub()
+	data := o.Base + tr.code.pages()
+	return &Space{
+		tr:    tr,
+		mem:   mem,
+		lo:    o.Base,
+		text:  o.Base + abi.StubTextOffset + at,
+		data:  newHeap(data, data+o.Size),
+		hi:    data + o.Size + pageSize,
+		slots: map[*Thread]*slot{},
+	}, nil
+}
+
+// firstProgram makes what Go's way to start a process has no option for: it
+// maps the barrier, forgets the parent-death signal, since from now on
+// ExitKill does that, and gives all signals their default action; the tool
+// may have been started with some ignored.
+func (s *Space) firstProgram(o StubOptions) *Program {
+	p := NewProgram()
+	p.Call(unix.SYS_PRCTL, N(unix.PR_SET_PDEATHSIG), N(0))
+	if o.NonDumpable {
+		p.Call(unix.SYS_PRCTL, N(unix.PR_SET_DUMPABLE), N(0))
+	}
+	if o.Barrier != nil {
+		s.barrier = s.hi - pageSize
+		fd := N(len(o.Files))
+		h := p.Call(unix.SYS_MMAP, N(s.barrier), N(pageSize), N(unix.PROT_READ), N(unix.MAP_SHARED|unix.MAP_FIXED_NOREPLACE), fd, N(0))
+		p.MustEqual(h, s.barrier)
+		p.Call(unix.SYS_CLOSE, fd)
+	}
+	action := p.Out(sizeofSigaction)
+	for sig := 1; sig <= 64; sig++ {
+		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+			p.Call(unix.SYS_RT_SIGACTION, N(sig), action.Ptr(0), N(0), N(abi.SizeofSigSet))
+		}
+	}
+	return p
+}
+
+// sizeofSigaction is that of struct kernel_sigaction.
+const sizeofSigaction = 32

@@ -1,0 +1,57 @@
+package inject
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tracer is the one OS thread that may use ptrace on what it seized. When it
+// is closed, or the tool dies, the kernel detaches everything.
+type Tracer struct {
+	tid     int
+	work    chan func()
+	code    code
+	gadgets map[fileID]gadgets
+}
+
+// NewTracer starts the thread. It is never unlocked from its goroutine.
+func NewTracer() *Tracer {
+	tr := &Tracer{work: make(chan func()), code: newCode(), gadgets: map[fileID]gadgets{}}
+	ready := make(chan int)
+	go tr.serve(ready)
+	tr.tid = <-ready
+	return tr
+}
+
+func (tr *Tracer) serve(ready chan<- int) {
+	runtime.LockOSThread()
+	ready <- unix.Gettid()
+	for f := range tr.work {
+		f()
+	}
+}
+
+// Close ends the thread; it must not be used after. Threads still seized
+// are detached, those with the option ExitKill killed.
+func (tr *Tracer) Close() { close(tr.work) }
+
+// Do runs f on the tracer's thread. It may be nested.
+func (tr *Tracer) Do(f func()) {
+	if unix.Gettid() == tr.tid {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	tr.work <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
+
+// try is Do for a function with an error.
+func (tr *Tracer) try(f func() error) (err error) {
+	tr.Do(func() { err = f() })
+	return err
+}

@@ -57,15 +57,24 @@ func Threads(pid int) []int {
 	return tids
 }
 
+// Signal sends sig to one process. It refuses what kill(2) takes for a group, for everybody or for PID 1: a test that got a PID wrong must
+// not reach beyond itself.
+func Signal(pid int, sig syscall.Signal) error {
+	if pid <= 1 {
+		return fmt.Errorf("refusing to send %v to PID %d", sig, pid)
+	}
+	return syscall.Kill(pid, sig)
+}
+
 // KillTree ends pid and all below it and waits until each is gone. It stops them first, so that nobody forks away.
 func KillTree(pid int) error {
 	pids := Tree(pid)
 	for _, p := range pids {
-		_ = syscall.Kill(p, syscall.SIGSTOP)
+		_ = Signal(p, syscall.SIGSTOP)
 	}
 	pids = append(pids, Tree(pid)...)
 	for _, p := range pids {
-		_ = syscall.Kill(p, syscall.SIGKILL)
+		_ = Signal(p, syscall.SIGKILL)
 	}
 	return WaitGone(10*time.Second, pids...)
 }

@@ -65,8 +65,9 @@ func (r *Reaper) Start(argv []string, attr os.ProcAttr) (int, <-chan syscall.Wai
 	if err != nil {
 		return 0, nil, fmt.Errorf("starting %s: %w", argv[0], err)
 	}
+	pid := p.Pid // read before Release, which sets it to -1: as an argument of kill(2) that is everybody
 	c := make(chan syscall.WaitStatus, 1)
-	r.waiting[p.Pid] = c
+	r.waiting[pid] = c
 	r.tick.Broadcast()
-	return p.Pid, c, p.Release()
+	return pid, c, p.Release()
 }

@@ -89,7 +89,7 @@ func await(pid int, done <-chan syscall.WaitStatus, c Command) (status syscall.W
 	case <-time.After(limit):
 		// The process cannot have been reaped and its PID taken over: reaping delivers to done, which is empty or about to be filled
 		// in this instant; a kill of a zombie does nothing.
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+		_ = Signal(pid, syscall.SIGKILL)
 		return <-done, c.Kill == 0
 	}
 }

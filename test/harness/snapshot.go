@@ -28,8 +28,8 @@ func Take(root int, statusFile string) Snapshot {
 // Stable takes a few snapshots over some milliseconds and keeps the facts that are the same in all.
 func Stable(root int, statusFile string) Snapshot {
 	all := Take(root, statusFile)
-	for range 4 {
-		time.Sleep(7 * time.Millisecond)
+	for range 6 {
+		time.Sleep(10 * time.Millisecond)
 		next := Take(root, statusFile)
 		maps.DeleteFunc(all, func(k, v string) bool { return next[k] != v })
 	}

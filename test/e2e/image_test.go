@@ -1,0 +1,246 @@
+package e2e
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ckptool/ckpt/test/harness"
+)
+
+// tiny dumps the smallest fixture and returns the image's bytes with the job, which is dead.
+func tiny(t *testing.T) (*job, []byte) {
+	t.Helper()
+	j := fixture(t, "tiny")
+	b, err := os.ReadFile(j.dump())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, b
+}
+
+// refused runs rstr --verify on bytes that it must refuse, and returns why it is wrong if it does not.
+func (j *job) refused(what string, image []byte) (harness.Result, bool) {
+	path := filepath.Join(filepath.Dir(j.status), "bad-"+what)
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		j.t.Error(err)
+		return harness.Result{}, false
+	}
+	defer os.Remove(path)
+	res, err := shared.reaper.Run(harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", path}, Env: shared.env, Dir: "/"})
+	switch {
+	case err != nil:
+		j.t.Error(err)
+	case res.Code() <= 0:
+		j.t.Errorf("%s: not refused: %v", what, res)
+	case !strings.HasPrefix(res.Stderr, "rstr: "):
+		j.t.Errorf("%s: a message without its beginning: %v", what, res)
+	case strings.Contains(res.Stderr, "goroutine "):
+		j.t.Errorf("%s: a crash: %v", what, res)
+	case harness.Exists(j.pid) || len(j.ours()) > 0:
+		j.t.Errorf("%s: refused, and yet PID %d is there: %s", what, j.pid, harness.State(j.pid))
+	default:
+		return res, true
+	}
+	return res, false
+}
+
+// TestEveryByte changes each byte of a small signed image, one at a time, and sees it refused with nothing created.
+func TestEveryByte(t *testing.T) {
+	j, image := tiny(t)
+	t.Logf("an image of %d bytes", len(image))
+	positions := make(chan int)
+	codes := map[int]int{}
+	var mu sync.Mutex
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for at := range positions {
+				changed := bytes.Clone(image)
+				changed[at] ^= byte(1 << (at % 8))
+				res, ok := j.refused("byte-"+strconv.Itoa(at), changed)
+				mu.Lock()
+				codes[res.Code()]++
+				mu.Unlock()
+				if !ok {
+					return
+				}
+			}
+		})
+	}
+	for at := range image {
+		if t.Failed() {
+			break
+		}
+		positions <- at
+	}
+	close(positions)
+	workers.Wait()
+	t.Logf("exit codes: %v", codes)
+	j.stillGood(image)
+}
+
+// stillGood restores the unchanged bytes: what was refused before was refused for its change.
+func (j *job) stillGood(image []byte) {
+	j.t.Helper()
+	path := j.image()
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		j.t.Fatal(err)
+	}
+	j.restore(path)
+}
+
+// TestMutilated truncates, extends, reorders and repeats.
+func TestMutilated(t *testing.T) {
+	t.Parallel()
+	j, image := tiny(t)
+	n := len(image)
+	for _, at := range []int{0, 1, 15, 16, 17, n / 4, n / 2, n - 100, n - 17, n - 16, n - 1} {
+		j.refused("truncated-"+strconv.Itoa(at), image[:at])
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 60 {
+		at := random.IntN(n)
+		j.refused("truncated-"+strconv.Itoa(at), image[:at])
+	}
+	j.refused("longer", append(bytes.Clone(image), 0))
+	j.refused("twice", append(bytes.Clone(image), image...))
+	j.refused("junk before", append([]byte("x"), image...))
+	for _, cut := range []int{16, n / 3, n / 2} {
+		j.refused("halves exchanged at "+strconv.Itoa(cut), append(bytes.Clone(image[cut:]), image[:cut]...))
+	}
+	j.refused("zeros", make([]byte, n))
+	j.refused("empty", nil)
+	j.stillGood(image)
+}
+
+// TestSpliced puts parts of one signed image into another that the same key signed.
+func TestSpliced(t *testing.T) {
+	t.Parallel()
+	j, a := tiny(t)
+	_, b := tiny(t)
+	n := min(len(a), len(b))
+	for at := 64; at < n; at += max(1, n/40) {
+		if spliced := append(bytes.Clone(a[:at]), b[at:]...); !bytes.Equal(spliced, a) && !bytes.Equal(spliced, b) {
+			j.refused("spliced-"+strconv.Itoa(at), spliced)
+		}
+		if spliced := append(bytes.Clone(b[:len(b)-n+at]), a[len(a)-n+at:]...); !bytes.Equal(spliced, a) && !bytes.Equal(spliced, b) {
+			j.refused("spliced-tail-"+strconv.Itoa(at), spliced)
+		}
+	}
+	j.stillGood(a)
+}
+
+// TestForeignKey: a signature by a key that nobody here trusts is refused under --verify, and so is none.
+func TestForeignKey(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "tiny")
+	stranger := append(os.Environ(), "HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	signed, unsigned := j.image(), j.image()
+	dump := []string{shared.tool("ckpt"), "--sign", "-o", signed, strconv.Itoa(j.pid)}
+	res := runs(t, harness.Command{Argv: dump, Env: stranger})
+	if !res.OK() {
+		t.Fatal(res)
+	}
+	// The first use of a key makes it and says where.
+	if !strings.Contains(res.Stderr, strings.TrimPrefix(stranger[len(stranger)-1], "XDG_CONFIG_HOME=")) {
+		t.Errorf("a key was made and its place not named: %v", res)
+	}
+	if res := ckpt(t, "--kill", "-o", unsigned, strconv.Itoa(j.pid)); !res.OK() {
+		t.Fatal(res)
+	}
+	if err := harness.WaitGone(patience, j.pid); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{signed, unsigned} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.refused(filepath.Base(path), b)
+	}
+}
+
+// TestPipes: ckpt PID | cat | rstr, without a file in between.
+func TestPipes(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "threads")
+	for range 3 {
+		was := j.progress().Seq
+		line := shared.tool("ckpt") + " --sign --kill " + strconv.Itoa(j.pid) + " | cat | " + shared.tool("rstr") + " --verify --detach"
+		if res := runs(t, harness.Command{Argv: []string{"/bin/bash", "-o", "pipefail", "-c", line}}); !res.OK() {
+			t.Fatal(res)
+		}
+		j.reach(was + 3)
+	}
+}
+
+// TestStockVerifier: ssh-keygen -Y verify accepts what ckpt show --manifest and --signature print.
+func TestStockVerifier(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "tiny")
+	image := j.image()
+	if res := ckpt(t, "--sign", "-o", image, strconv.Itoa(j.pid)); !res.OK() {
+		t.Fatal(res)
+	}
+	dir := t.TempDir()
+	for _, part := range []string{"manifest", "signature"} {
+		res := ckpt(t, "show", "--"+part, image)
+		if !res.OK() {
+			t.Fatal(res)
+		}
+		if err := os.WriteFile(filepath.Join(dir, part), []byte(res.Stdout), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signers, err := filepath.Glob(filepath.Join(shared.temp, "config", "*", "allowed_signers"))
+	if err != nil || len(signers) != 1 {
+		t.Fatalf("allowed_signers of the tests' home: %v, %v", signers, err)
+	}
+	line, err := os.ReadFile(signers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	principal, _, _ := strings.Cut(string(line), " ")
+	_, namespaces, _ := strings.Cut(string(line), `namespaces="`)
+	namespace, _, _ := strings.Cut(strings.FieldsFunc(namespaces, func(r rune) bool { return r == '"' })[0], ",")
+	check := "ssh-keygen -Y verify -f " + signers[0] + " -I " + principal + " -n " + namespace + " -s " + dir + "/signature <" + dir + "/manifest"
+	if res := runs(t, harness.Command{Argv: []string{"/bin/bash", "-c", check}}); !res.OK() {
+		t.Fatal(res)
+	}
+	spoil := "printf x >>" + dir + "/manifest; " + check
+	if res := runs(t, harness.Command{Argv: []string{"/bin/bash", "-c", spoil}}); res.OK() {
+		t.Fatalf("ssh-keygen accepts a changed manifest: %v", res)
+	}
+}
+
+// TestOutputFile: an image appears whole, private, and never over another file unless asked.
+func TestOutputFile(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "tiny")
+	pid, image := strconv.Itoa(j.pid), j.image()
+	if err := os.WriteFile(image, []byte("precious"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if res := ckpt(t, "--sign", "-o", image, pid); res.OK() {
+		t.Errorf("it wrote over a file: %v", res)
+	}
+	if b, _ := os.ReadFile(image); string(b) != "precious" {
+		t.Error("the file that was there has changed")
+	}
+	if res := ckpt(t, "--sign", "-f", "-o", image, pid); !res.OK() {
+		t.Errorf("with -f: %v", res)
+	}
+	if fi, err := os.Stat(image); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(image), "*")); len(left) != 4 { // status, dir, log, the image
+		t.Errorf("files left: %v", left)
+	}
+	j.goesOn(2)
+}

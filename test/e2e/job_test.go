@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ckptool/ckpt/test/harness"
+)
+
+// job is a fixture at work.
+type job struct {
+	t      *testing.T
+	pid    int
+	status string // its status file
+	dir    string // its own directory
+	mark   string // in the environment of all its processes
+	images int
+}
+
+// patience is how long a fixture may take to its first check or to the next one, on a machine that is busy.
+const patience = 30 * time.Second
+
+// begin starts argv with the status file and directory appended, and extra after these, and waits until it is well on its way.
+func begin(t *testing.T, argv []string, extra ...string) *job {
+	t.Helper()
+	temp := t.TempDir()
+	j := &job{t: t, status: filepath.Join(temp, "status"), dir: filepath.Join(temp, "dir"), mark: "CKPT_FIXTURE=" + temp}
+	if err := os.Mkdir(j.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	argv = append(append(argv, j.status, j.dir), extra...)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	log, err := os.Create(filepath.Join(temp, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	attr := os.ProcAttr{Dir: "/", Env: append(os.Environ(), j.mark), Files: []*os.File{null, log, log}}
+	if j.pid, _, err = shared.reaper.Start(argv, attr); err != nil {
+		t.Fatal(err)
+	}
+	if j.pid <= 1 {
+		t.Fatalf("the fixture has PID %d", j.pid)
+	}
+	t.Cleanup(j.end)
+	j.reach(3)
+	return j
+}
+
+// fixture starts the C fixture of that name.
+func fixture(t *testing.T, name string, extra ...string) *job {
+	t.Helper()
+	path, err := shared.C(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return begin(t, []string{path}, extra...)
+}
+
+// ours lists the processes anywhere that carry the job's mark.
+func (j *job) ours() []int {
+	var pids []int
+	all, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range all {
+		if b, err := os.ReadFile(path); err == nil && strings.Contains(string(b)+"\x00", j.mark+"\x00") {
+			pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// end kills what is left of the job, wherever it is.
+func (j *job) end() {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		left := j.ours()
+		if len(left) == 0 || time.Now().After(end) {
+			break
+		}
+		for _, pid := range left {
+			_ = harness.Signal(pid, syscall.SIGKILL)
+		}
+	}
+	if log, _ := os.ReadFile(filepath.Join(filepath.Dir(j.status), "log")); j.t.Failed() && len(log) > 0 {
+		j.t.Logf("the fixture said: %.2000s", log)
+	}
+}
+
+// progress reads the status file; what the fixture found wrong ends the test.
+func (j *job) progress() harness.Progress {
+	j.t.Helper()
+	p, err := harness.ReadStatus(j.status)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	return p
+}
+
+// reach waits until the fixture has checked itself seq times in all.
+func (j *job) reach(seq int) {
+	j.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		p := j.progress()
+		if p.Ready && p.Seq >= seq {
+			return
+		}
+		if time.Now().After(end) {
+			j.t.Fatalf("the fixture stands at %d, wanted %d; PID %d: %s", p.Seq, seq, j.pid, harness.State(j.pid))
+		}
+	}
+}
+
+// goesOn waits for n more checks.
+func (j *job) goesOn(n int) {
+	j.t.Helper()
+	j.reach(j.progress().Seq + n)
+}
+
+// image names a new image file.
+func (j *job) image() string {
+	j.images++
+	return filepath.Join(filepath.Dir(j.status), fmt.Sprintf("%d.ckpt", j.images))
+}
+
+// dump writes a signed image and ends the tree.
+func (j *job) dump() string {
+	j.t.Helper()
+	tree := harness.Tree(j.pid)
+	image := j.image()
+	if res := ckpt(j.t, "--sign", "--kill", "-o", image, strconv.Itoa(j.pid)); !res.OK() {
+		j.t.Fatalf("dump: %v", res)
+	}
+	if err := harness.WaitGone(5*time.Second, tree...); err != nil {
+		j.t.Fatalf("after ckpt --kill: %v", err)
+	}
+	return image
+}
+
+// restore brings the tree back and waits until it goes on.
+func (j *job) restore(image string) {
+	j.t.Helper()
+	was := j.progress().Seq
+	if res := rstr(j.t, "--verify", "--detach", image); !res.OK() {
+		j.t.Fatalf("restore: %v", res)
+	}
+	if !harness.Exists(j.pid) {
+		j.t.Fatalf("rstr says that all is well and PID %d is not there", j.pid)
+	}
+	j.reach(was + 2)
+}
+
+// cycle dumps, ends and restores the tree, and compares what /proc shows of it before and after.
+func (j *job) cycle() {
+	j.t.Helper()
+	before := harness.Stable(j.pid, j.status)
+	image := j.dump()
+	j.restore(image)
+	if lost := harness.Missing(before, j.pid, j.status, 2*time.Second); len(lost) > 0 {
+		j.t.Errorf("changed by a dump and a restore:\n%s", strings.Join(lost, "\n"))
+	}
+	os.Remove(image)
+}

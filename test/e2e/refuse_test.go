@@ -1,0 +1,214 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ckptool/ckpt/test/harness"
+)
+
+// refusal is a command that must fail with words that say why.
+func refusal(t *testing.T, res harness.Result, words ...string) {
+	t.Helper()
+	if res.Code() <= 0 {
+		t.Errorf("not refused: %v", res)
+	}
+	for _, word := range words {
+		if !strings.Contains(res.Stderr, word) {
+			t.Errorf("the message does not say %q: %v", word, res)
+		}
+	}
+}
+
+// TestPIDs: each PID that cannot be dumped has a message of its own.
+func TestPIDs(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "threads")
+	thread := strconv.Itoa(harness.Threads(j.pid)[3])
+	out := filepath.Join(t.TempDir(), "image")
+	said := map[string]string{}
+	for name, pid := range map[string]string{
+		"absent": "32767000", "thread": thread, "ancestor": strconv.Itoa(os.Getpid()), "init": "1",
+		"negative": "-5", "zero": "0", "word": "abc", "empty": "", "huge": "99999999999999999999",
+	} {
+		res := ckpt(t, "--sign", "-o", out, pid)
+		refusal(t, res, "ckpt: ")
+		if _, err := os.Stat(out); err == nil {
+			t.Fatalf("%s: an image was written: %v", name, res)
+		}
+		first, _, _ := strings.Cut(strings.ReplaceAll(res.Stderr, pid, "N"), "\n")
+		said[name] = first
+	}
+	for _, a := range []string{"absent", "thread", "ancestor", "word"} {
+		for _, b := range []string{"absent", "thread", "ancestor", "word"} {
+			if a < b && said[a] == said[b] {
+				t.Errorf("%s and %s have one message: %s", a, b, said[a])
+			}
+		}
+	}
+	if !strings.Contains(said["thread"], "thread") || !strings.Contains(said["ancestor"], "ancestor") {
+		t.Errorf("messages: %q, %q", said["thread"], said["ancestor"])
+	}
+	j.goesOn(2)
+}
+
+// TestItself: ckpt that is told its own PID.
+func TestItself(t *testing.T) {
+	t.Parallel()
+	line := "exec " + shared.tool("ckpt") + " --sign -o " + filepath.Join(t.TempDir(), "image") + " $$"
+	refusal(t, runs(t, harness.Command{Argv: []string{"/bin/sh", "-c", line}}), "itself")
+}
+
+// TestOthersProcess: an ordinary user may not dump what is root's, nor what is another user's.
+func TestOthersProcess(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "counter")
+	dir := t.TempDir()
+	for d := dir; d != "/"; d = filepath.Dir(d) {
+		_ = os.Chmod(d, 0o755)
+	}
+	_ = os.Chmod(shared.temp, 0o755)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	res := runs(t, harness.Command{
+		Argv: []string{"/usr/bin/setpriv", "--reuid=12345", "--regid=12345", "--clear-groups",
+			shared.tool("ckpt"), "-o", dir + "/image", strconv.Itoa(j.pid)},
+		Env: []string{"HOME=" + dir, "PATH=/usr/bin:/bin"},
+	})
+	refusal(t, res, "ckpt: ")
+	if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
+		t.Errorf("files left: %v", left)
+	}
+	j.goesOn(3)
+}
+
+// TestPIDInUse: the message names the program that has the PID.
+func TestPIDInUse(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "counter")
+	image := j.image()
+	if res := ckpt(t, "--sign", "-o", image, strconv.Itoa(j.pid)); !res.OK() {
+		t.Fatal(res)
+	}
+	refusal(t, rstr(t, "--verify", "--detach", image), strconv.Itoa(j.pid), "counter")
+	j.goesOn(3)
+	if n := len(j.ours()); n != 1 {
+		t.Errorf("%d processes of the job", n)
+	}
+}
+
+// TestChangedFile: an open file that was written to, replaced or removed since is named, with what changed.
+func TestChangedFile(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "file_regular")
+	image := j.dump()
+	path := filepath.Join(j.dir, "rw")
+	was, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(was, "more"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, rstr(t, "--verify", "--detach", image), path, "size")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, rstr(t, "--verify", "--detach", image), path)
+	if harness.Exists(j.pid) {
+		t.Fatalf("refused, and yet PID %d is there", j.pid)
+	}
+	// As it was, it is accepted.
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	j.restore(image)
+}
+
+// TestUnsupportedListed: all that cannot be dumped is named in one go, nothing is written, and the target goes on.
+func TestUnsupportedListed(t *testing.T) {
+	t.Parallel()
+	j := begin(t, script(t, "unsupported.py", "python3"))
+	image := j.image()
+	res := ckpt(t, "--sign", "--kill", "-o", image, strconv.Itoa(j.pid))
+	refusal(t, res, "tcp", "netlink", "hint: ")
+	if _, err := os.Stat(image); err == nil {
+		t.Error("an image was written")
+	}
+	j.goesOn(5)
+	if !harness.Exists(j.pid) {
+		t.Error("it was killed after a dump that failed")
+	}
+}
+
+// TestStop: --stop leaves the tree stopped, and SIGCONT lets it go on.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "tree")
+	if res := ckpt(t, "--sign", "--stop", "-o", j.image(), strconv.Itoa(j.pid)); !res.OK() {
+		t.Fatal(res)
+	}
+	tree := harness.Tree(j.pid)
+	was := j.progress().Seq
+	time.Sleep(100 * time.Millisecond)
+	if now := j.progress().Seq; now != was {
+		t.Errorf("stopped, and it went on from %d to %d", was, now)
+	}
+	for _, pid := range tree {
+		if state := harness.State(pid); !strings.Contains(state, "State T") && !strings.Contains(state, "State Z") {
+			t.Errorf("PID %d: %s", pid, state)
+		}
+		_ = harness.Signal(pid, syscall.SIGCONT)
+	}
+	j.goesOn(3)
+}
+
+// TestWait: without --detach rstr stays the parent and ends when the tree does; --copy-status makes its status rstr's own.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "counter")
+	image := j.dump()
+	was := j.progress().Seq
+	ended := make(chan harness.Result, 1)
+	go func() {
+		res, err := shared.reaper.Run(harness.Command{
+			Argv: []string{shared.tool("rstr"), "--verify", "--copy-status", image}, Env: shared.env, Dir: "/"})
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- res
+	}()
+	j.reach(was + 5)
+	select {
+	case res := <-ended:
+		t.Fatalf("rstr did not wait: %v", res)
+	default:
+	}
+	if err := harness.Signal(j.pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case res := <-ended:
+		if res.OK() || res.Code() != 128+int(syscall.SIGTERM) && (res.Status.Exited() || res.Status.Signal() != syscall.SIGTERM) {
+			t.Errorf("the tree ended by SIGTERM: %v", res)
+		}
+	case <-time.After(patience):
+		t.Fatal("the tree has ended and rstr waits on")
+	}
+}

@@ -10,7 +10,7 @@ import (
 // Options of a Writer; the zero value is a good choice.
 type Options struct {
 	Codec   Codec
-	Workers int // goroutines that read, compress and hash; 0: one a CPU, at most maxWorkers
+	Workers int // goroutines that read, compress and hash, beside one that waits; 0: one a CPU; at most 8
 }
 
 const (

@@ -21,8 +21,9 @@ func self(f *kind.FileSite) plan.Arg { return plan.FD(f.Ref().Main()) }
 func poll(do kind.Doer, fd plan.Arg, events uint16) (uint16, error) {
 	b := make([]byte, 8) // struct pollfd: int fd; short events, revents
 	binary.LittleEndian.PutUint16(b[4:], events)
-	r, err := do(plan.Call{Nr: unix.SYS_POLL, Args: []plan.Arg{
-		plan.InOut(b, plan.Reloc{Off: 0, Size: 4, Arg: fd}), plan.Int(1), plan.Int(0)}})
+	r, err := do(plan.Call{Nr: unix.SYS_PPOLL, Args: []plan.Arg{
+		plan.InOut(b, plan.Reloc{Off: 0, Size: 4, Arg: fd}), plan.Int(1),
+		plan.Buf(make([]byte, 16)), plan.Int(0), plan.Int(0)}}) // a timeout of 0, no mask
 	if err != nil {
 		return 0, fmt.Errorf("polling: %w", err)
 	}

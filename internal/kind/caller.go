@@ -79,6 +79,7 @@ type Born struct {
 	Creds
 	Limits  abi.Limits
 	Ignored abi.SigSet // signals whose action is SIG_IGN; all others are SIG_DFL
+	Nice    int32      // getpriority(2)
 	OOMAdj  int32      // /proc/self/oom_score_adj
 	IOPrio  uint16     // ioprio_get(2)
 	CPUs    []byte     // sched_getaffinity(2): bit n of byte n/8 is CPU n

@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/kind"
@@ -47,4 +49,12 @@ func asOps(calls []plan.Call) []plan.Op {
 		ops[i] = c
 	}
 	return ops
+}
+
+// answer is the error of a call that was asked of the target.
+func answer(r plan.Result, what string) error {
+	if r.Ret < 0 {
+		return fmt.Errorf("asking for %s: %w", what, unix.Errno(-r.Ret))
+	}
+	return nil
 }

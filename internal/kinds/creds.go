@@ -41,8 +41,8 @@ func Creds() kind.Kind {
 
 func dumpCreds(_ kind.Dump, t *kind.ThreadSite, asked []plan.Result) (credsRecord, error) {
 	c := kind.CredsOf(t.Status)
-	if asked[0].Ret < 0 {
-		return credsRecord{}, fmt.Errorf("asking for the securebits: %w", unix.Errno(-asked[0].Ret))
+	if err := answer(asked[0], "the securebits"); err != nil {
+		return credsRecord{}, err
 	}
 	c.Securebits = uint32(asked[0].Ret)
 	return credsRecord{c}, nil

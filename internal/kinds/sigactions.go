@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -38,18 +37,8 @@ func SigActions() kind.Kind {
 	})
 }
 
-// Values of a handler that are no address (asm-generic/signal-defs.h).
-const (
-	sigDefault = 0
-	sigIgnore  = 1
-)
-
 // maxSignal is _NSIG.
 const maxSignal = 64
-
-// sizeofSigAction is struct sigaction of the kernel on this architecture:
-// handler, flags, restorer, mask.
-const sizeofSigAction = 32
 
 // changeable lists the signals whose action can be other than the default.
 func changeable() []uint8 {
@@ -66,7 +55,7 @@ func askSigActions() []plan.Call {
 	var out []plan.Call
 	for _, n := range changeable() {
 		out = append(out, plan.Call{Nr: unix.SYS_RT_SIGACTION, Args: []plan.Arg{
-			plan.Int(n), plan.Int(0), plan.Out(sizeofSigAction), plan.Int(abi.SizeofSigSet)}})
+			plan.Int(n), plan.Int(0), plan.Out(abi.SizeofSigaction), plan.Int(abi.SizeofSigSet)}})
 	}
 	return out
 }
@@ -80,8 +69,8 @@ func dumpSigActions(_ kind.Dump, s *kind.SigHandSite, asked []plan.Result) (sigA
 			return r, err
 		}
 		switch a.Handler {
-		case sigDefault:
-		case sigIgnore:
+		case abi.SigDfl:
+		case abi.SigIgn:
 			ignored |= abi.SigSetOf(int(n))
 		default:
 			caught |= abi.SigSetOf(int(n))
@@ -98,19 +87,15 @@ func dumpSigActions(_ kind.Dump, s *kind.SigHandSite, asked []plan.Result) (sigA
 }
 
 func decodeSigAction(n uint8, res plan.Result) (sigAction, error) {
-	if res.Ret != 0 {
-		return sigAction{}, fmt.Errorf("asking for the action of signal %d: %w", n, unix.Errno(-res.Ret))
+	if err := answer(res, fmt.Sprintf("the action of signal %d", n)); err != nil {
+		return sigAction{}, err
 	}
-	word := func(i int) uint64 { return binary.LittleEndian.Uint64(res.Out[0][8*i:]) }
-	return sigAction{n, word(0), word(1), word(2), word(3)}, nil
+	a := abi.DecodeSigaction(res.Out[0])
+	return sigAction{n, a.Handler, a.Flags, a.Restorer, uint64(a.Mask)}, nil
 }
 
 func (a sigAction) encode() []byte {
-	var b []byte
-	for _, w := range []uint64{a.Handler, a.Flags, a.Restorer, a.Mask} {
-		b = binary.LittleEndian.AppendUint64(b, w)
-	}
-	return b
+	return abi.Sigaction{Handler: a.Handler, Flags: a.Flags, Restorer: a.Restorer, Mask: abi.SigSet(a.Mask)}.Encode()
 }
 
 func (r sigActionsRecord) check() error {

@@ -9,11 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// End is how a child ended and what it used.
+type End struct {
+	syscall.WaitStatus
+	Usage syscall.Rusage
+}
+
 // Reaper is the one place where children of this process are waited for: those it started, and orphans of restored trees.
 // os/exec's Wait must not be used beside it.
 type Reaper struct {
 	mu      sync.Mutex // held over fork and registration, and over wait and delivery, so that no status gets lost between
-	waiting map[int]chan syscall.WaitStatus
+	waiting map[int]chan End
 	tick    *sync.Cond
 }
 
@@ -22,7 +28,7 @@ func NewReaper() (*Reaper, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("becoming a child subreaper: %w", err)
 	}
-	r := &Reaper{waiting: map[int]chan syscall.WaitStatus{}}
+	r := &Reaper{waiting: map[int]chan End{}}
 	r.tick = sync.NewCond(&r.mu)
 	go r.loop()
 	return r, nil
@@ -44,20 +50,20 @@ func (r *Reaper) loop() {
 // take reaps what is there; the lock is held.
 func (r *Reaper) take() {
 	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		var end End
+		pid, err := syscall.Wait4(-1, &end.WaitStatus, syscall.WNOHANG, &end.Usage)
 		if err != nil || pid <= 0 {
 			return
 		}
 		if c, ok := r.waiting[pid]; ok {
-			c <- status
+			c <- end
 			delete(r.waiting, pid)
 		}
 	}
 }
 
 // Start runs argv in a session of its own and returns its PID and where its status will come.
-func (r *Reaper) Start(argv []string, attr os.ProcAttr) (int, <-chan syscall.WaitStatus, error) {
+func (r *Reaper) Start(argv []string, attr os.ProcAttr) (int, <-chan End, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	attr.Sys = &syscall.SysProcAttr{Setsid: true}
@@ -66,7 +72,7 @@ func (r *Reaper) Start(argv []string, attr os.ProcAttr) (int, <-chan syscall.Wai
 		return 0, nil, fmt.Errorf("starting %s: %w", argv[0], err)
 	}
 	pid := p.Pid // read before Release, which sets it to -1: as an argument of kill(2) that is everybody
-	c := make(chan syscall.WaitStatus, 1)
+	c := make(chan End, 1)
 	r.waiting[pid] = c
 	r.tick.Broadcast()
 	return pid, c, p.Release()

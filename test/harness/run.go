@@ -13,6 +13,7 @@ import (
 type Result struct {
 	Argv           []string
 	Status         syscall.WaitStatus
+	MaxRSS         int64 // bytes
 	Stdout, Stderr string
 	Took           time.Duration
 	TimedOut       bool
@@ -69,13 +70,14 @@ func (r *Reaper) Run(c Command) (Result, error) {
 		return Result{}, err
 	}
 	res := Result{Argv: c.Argv}
-	res.Status, res.TimedOut = await(pid, done, c)
+	end, timedOut := await(pid, done, c)
+	res.Status, res.TimedOut, res.MaxRSS = end.WaitStatus, timedOut, end.Usage.Maxrss<<10
 	res.Took = time.Since(begin)
 	res.Stdout, res.Stderr = text(dir, "stdout"), text(dir, "stderr")
 	return res, nil
 }
 
-func await(pid int, done <-chan syscall.WaitStatus, c Command) (status syscall.WaitStatus, timedOut bool) {
+func await(pid int, done <-chan End, c Command) (end End, timedOut bool) {
 	limit := c.Limit
 	if limit == 0 {
 		limit = time.Minute
@@ -84,8 +86,8 @@ func await(pid int, done <-chan syscall.WaitStatus, c Command) (status syscall.W
 		limit = c.Kill
 	}
 	select {
-	case status = <-done:
-		return status, false
+	case end = <-done:
+		return end, false
 	case <-time.After(limit):
 		// The process cannot have been reaped and its PID taken over: reaping delivers to done, which is empty or about to be filled
 		// in this instant; a kill of a zombie does nothing.

@@ -69,3 +69,18 @@ const (
 	UffdFeatureWPUnpop   = 1 << 13
 	UffdFeatureEventFork = 1 << 1
 )
+
+// linux/auxvec.h
+const (
+	AtPhdr        = 3
+	AtPhent       = 4
+	AtPhnum       = 5
+	AtPagesz      = 6
+	AtBase        = 7
+	AtEntry       = 9
+	AtClktck      = 17
+	AtSecure      = 23
+	AtRandom      = 25
+	AtExecfn      = 31
+	AtSysinfoEhdr = 33
+)

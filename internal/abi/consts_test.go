@@ -32,6 +32,11 @@ func TestAgainstHeaders(t *testing.T) {
 		{"USERFAULTFD_IOC_NEW", UserfaultfdIocNew}, {"UFFDIO_REGISTER_MODE_MISSING", UffdRegisterMissing},
 		{"UFFDIO_REGISTER_MODE_WP", UffdRegisterWP}, {"UFFDIO_REGISTER_MODE_MINOR", UffdRegisterMinor},
 		{"UFFD_FEATURE_EVENT_FORK", UffdFeatureEventFork},
+		{"AT_PHDR", AtPhdr}, {"AT_PHENT", AtPhent}, {"AT_PHNUM", AtPhnum}, {"AT_PAGESZ", AtPagesz}, {"AT_BASE", AtBase},
+		{"AT_ENTRY", AtEntry}, {"AT_CLKTCK", AtClktck}, {"AT_SECURE", AtSecure}, {"AT_RANDOM", AtRandom},
+		{"AT_EXECFN", AtExecfn}, {"AT_SYSINFO_EHDR", AtSysinfoEhdr},
+		{"_LINUX_CAPABILITY_VERSION_3", CapVersion3}, {"sizeof(struct __user_cap_header_struct)", SizeofCapHeader},
+		{"2*sizeof(struct __user_cap_data_struct)", SizeofCapData},
 		{"KCMP_FILE", KcmpFile}, {"KCMP_VM", KcmpVM}, {"KCMP_FILES", KcmpFiles}, {"KCMP_FS", KcmpFS},
 		{"KCMP_SIGHAND", KcmpSighand}, {"KCMP_IO", KcmpIO}, {"KCMP_SYSVSEM", KcmpSysvsem}, {"KCMP_EPOLL_TFD", KcmpEpollTFD},
 		{"SI_TIMER", ^uint64(0) - 1}, {"SI_MESGQ", ^uint64(0) - 2}, {"SI_SIGIO", ^uint64(0) - 4}, {"SI_KERNEL", SIKernel},
@@ -97,6 +102,8 @@ const headers = `#define _GNU_SOURCE
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <linux/types.h>
+#include <linux/auxvec.h>
+#include <linux/capability.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
 #include <linux/openat2.h>

@@ -107,3 +107,25 @@ func State(pid int) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// Traced tells whether a process's first thread is in a tracing stop at this moment.
+func Traced(pid int) bool {
+	f := statFields(fmt.Sprintf("/proc/%d", pid))
+	return len(f) > 2 && f[2] == "t"
+}
+
+// Largest is the address of a process's largest mapping.
+func Largest(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return 0, err
+	}
+	var at, size int64
+	for line := range strings.Lines(string(b)) {
+		var from, to int64
+		if _, err := fmt.Sscanf(line, "%x-%x ", &from, &to); err == nil && to-from > size {
+			at, size = from, to-from
+		}
+	}
+	return at, nil
+}

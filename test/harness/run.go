@@ -44,12 +44,13 @@ func (r Result) String() string {
 
 // Command is one run of a program.
 type Command struct {
-	Argv  []string
-	Dir   string
-	Stdin *os.File      // nil: /dev/null
-	Env   []string      // nil: the test's own
-	Limit time.Duration // 0: a minute
-	Kill  time.Duration // if set, SIGKILL that long after the start; a longer run is no error then
+	Argv   []string
+	Dir    string
+	Stdin  *os.File      // nil: /dev/null
+	Stdout string        // a file that exists; "": it is in the result
+	Env    []string      // nil: the test's own
+	Limit  time.Duration // 0: a minute
+	Kill   time.Duration // if set, SIGKILL that long after the start; a longer run is no error then
 }
 
 // Run runs c to its end. Output goes through files, so that a tree that inherits it holds nobody up.
@@ -59,7 +60,7 @@ func (r *Reaper) Run(c Command) (Result, error) {
 		return Result{}, err
 	}
 	defer os.RemoveAll(dir)
-	files, err := stdio(c.Stdin, dir)
+	files, err := stdio(c, dir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -96,16 +97,20 @@ func await(pid int, done <-chan End, c Command) (end End, timedOut bool) {
 	}
 }
 
-func stdio(stdin *os.File, dir string) ([]*os.File, error) {
+func stdio(c Command, dir string) ([]*os.File, error) {
 	var err error
+	stdin := c.Stdin
 	if stdin == nil {
 		if stdin, err = os.Open(os.DevNull); err != nil {
 			return nil, err
 		}
 	}
 	files := []*os.File{stdin}
-	for _, name := range []string{"stdout", "stderr"} {
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	for _, path := range []string{filepath.Join(dir, "stdout"), filepath.Join(dir, "stderr")} {
+		if c.Stdout != "" && filepath.Base(path) == "stdout" {
+			path = c.Stdout
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -122,10 +127,8 @@ func closeAll(files []*os.File, keep *os.File) {
 	}
 }
 
+// text is what was written to a file of dir, nothing if it went elsewhere.
 func text(dir, name string) string {
-	b, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		return err.Error()
-	}
+	b, _ := os.ReadFile(filepath.Join(dir, name))
 	return string(b)
 }

@@ -46,6 +46,8 @@ func All() kind.Table {
 		File(),
 		PipeEnd(),
 		Pipe(),
+		FIFO(),
+		FIFOEnd(),
 		Stdio(),
 		StdioPipe(),
 		TTY(),

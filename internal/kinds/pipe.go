@@ -145,7 +145,7 @@ func teeInto(reader *kind.FileSite, out, in int64, capacity uint32, n int) ([][]
 
 func checkPipe(r pipeRecord) error {
 	switch {
-	case r.Capacity < 4096, r.Capacity&(r.Capacity-1) != 0, r.Capacity > 1<<31:
+	case badCapacity(r.Capacity):
 		return fmt.Errorf("capacity %d", r.Capacity)
 	case r.Mode&^0o777 != 0:
 		return fmt.Errorf("mode %#o", r.Mode)
@@ -157,16 +157,28 @@ func checkPipe(r pipeRecord) error {
 	return nil
 }
 
+// badCapacity says whether a pipe can't have that size: it is a power of two
+// of pages (round_pipe_size in fs/pipe.c).
+func badCapacity(n uint32) bool { return n < 4096 || n&(n-1) != 0 }
+
+func setCapacity(pipe plan.Ref, n uint32) plan.Call {
+	return plan.Call{Nr: unix.SYS_FCNTL, Args: []plan.Arg{plan.FD(pipe), plan.Int(unix.F_SETPIPE_SZ), plan.Int(n)},
+		Ret: plan.Exactly(int64(n))}
+}
+
+func capacityNeeds(n uint32) []plan.Need {
+	if n <= defaultPipeMax {
+		return nil
+	}
+	return []plan.Need{{Demand: "limit:pipe", Why: "the pipe is larger than fs.pipe-max-size is by default"}}
+}
+
 func planPipe(r pipeRecord, h *kind.Host) []plan.Step {
 	main, writer := h.Self, slot(h.Self, pipeWriter)
 	create := plan.Step{Stage: plan.Create, Text: fmt.Sprintf("make a pipe of %d bytes", r.Capacity), Ops: []plan.Op{
 		plan.Call{Nr: unix.SYS_PIPE2, Args: []plan.Arg{plan.FDs(main, writer), plan.Int(unix.O_CLOEXEC)}},
-		plan.Call{Nr: unix.SYS_FCNTL, Args: []plan.Arg{plan.FD(main), plan.Int(unix.F_SETPIPE_SZ), plan.Int(r.Capacity)},
-			Ret: plan.Exactly(int64(r.Capacity))},
-	}}
-	if r.Capacity > defaultPipeMax {
-		create.Needs = []plan.Need{{Demand: "limit:pipe", Why: "the pipe is larger than fs.pipe-max-size is by default"}}
-	}
+		setCapacity(main, r.Capacity),
+	}, Needs: capacityNeeds(r.Capacity)}
 	steps := append([]plan.Step{create}, ownership(main, owner{r.Mode, r.UID, r.GID}, bornAs(h, 0o600))...)
 	return append(steps, fillPipe(r, writer)...)
 }

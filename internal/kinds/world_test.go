@@ -283,6 +283,9 @@ func (w *world) do(c plan.Call) (plan.Result, error) {
 	if c.Ret.Exact && res.Ret != c.Ret.Want {
 		return res, fmt.Errorf("returned %d instead of %d", res.Ret, c.Ret.Want)
 	}
+	if err := plan.Compare(c.Expect, res.Out); err != nil {
+		return res, err
+	}
 	for i, arg := range c.Args {
 		for name, off := range arg.Made {
 			n := binary.LittleEndian.Uint32(bufs[i][off:])

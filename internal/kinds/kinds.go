@@ -35,12 +35,29 @@ func All() kind.Table {
 
 		// Address spaces and their mappings, and the inodes of filesystems and memory.
 		MM(),
+		CoredumpFilter(),
+		THPDisable(),
+		MDWE(),
+		MemoryMerge(),
+		Membarrier(),
 		Special(),
 		Anon(),
 		Filemap(),
+		Hugetlb(),
+		UnsupportedMapping(),
+		Madvise(),
+		Guard(),
+		VMAName(),
+		Mlock(),
+		Mseal(),
 		Regfile(),
 		Directory(),
 		Chardev(),
+		Ghost(),
+		Memfd(),
+		Shmem(),
+		HugeInode(),
+		UnsupportedInode(),
 
 		// Open file descriptions, and the inodes that belong to them.
 		File(),
@@ -57,6 +74,8 @@ func All() kind.Table {
 		Timerfd(),
 		Signalfd(),
 		Pidfd(),
+		Locks(),
+		FDOwner(),
 		UnsupportedFile(),
 	}
 }

@@ -60,8 +60,7 @@ func (k *krl) revokesCert(cert *ssh.Certificate) error {
 		if c.ids[cert.KeyId] {
 			return fmt.Errorf("certificate id %.80q", cert.KeyId)
 		}
-		// PROTOCOL.krl: serial 0 is that of certificates without one.
-		if cert.Serial != 0 && c.hasSerial(cert.Serial) {
+		if c.hasSerial(cert.Serial) {
 			return fmt.Errorf("certificate serial %d", cert.Serial)
 		}
 	}

@@ -96,7 +96,7 @@ func krlSpecs(t *testing.T, b *krlBench) map[string]string {
 		"range":    "serial: 2-10\n",
 		"bitmap":   "serial: 1\nserial: 3\nserial: 5\nserial: 7\nserial: 9\nserial: 60\nserial: 62\nserial: 64\n",
 		"big":      "serial: 18446744073709551000-18446744073709551615\n",
-		"big one":  "serial: 18446744073709551615\n",
+		"big-one":  "serial: 18446744073709551615\n",
 		"ids":      "id: id one\nid: id six\n",
 		"key":      "key: " + b.public(t, "plain.pub"),
 		"sha1":     "sha1: " + b.public(t, "plain.pub"),

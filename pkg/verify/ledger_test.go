@@ -126,6 +126,12 @@ func TestFullLedger(t *testing.T) {
 	if err := l.Judge(e, Rule{}); !errors.Is(err, ErrLedger) {
 		t.Errorf("one caller's share: %v", err)
 	}
+	for i := range l.entries {
+		l.entries[i].Caller = 0
+	}
+	if err := l.Judge(Entry{When: e.When}, Rule{}); err != nil {
+		t.Errorf("root has no share: %v", err)
+	}
 	e.Caller = 7
 	if err := l.Judge(e, Rule{}); err != nil {
 		t.Errorf("another caller: %v", err)

@@ -58,7 +58,7 @@ func TestVerdicts(t *testing.T) {
 		"own file":          {named("alice", "operator"), []mark{{alice, Operator}}, options(own(alice.line("alice", pinned))), true, false, "alice"},
 		"root's own":        {named("alice", "operator"), []mark{{alice, Operator}}, root, true, true, "alice"},
 		"not pinned":        {named("alice", "operator"), []mark{{alice, Operator}}, options(system(alice.line("alice", ""))), true, false, "alice"},
-		"self":              {named("alice", "self"), []mark{{alice, Self}}, options(system(alice.line("alice", ""))), true, false, "alice"},
+		"self":              {named("alice", "self"), []mark{{alice, Self}}, options(system(alice.line("alice", `namespaces="ckpt-image-*@v1" `))), true, false, "alice"},
 		"system before own": {named("alice", "operator"), []mark{{alice, Operator}}, options(own(alice.line("alice", pinned)), system(alice.line("alice", pinned))), true, true, "alice"},
 		"by fingerprint":    {named(alice.fingerprint(), "operator"), []mark{{alice, Operator}}, options(system(alice.line("al", pinned))), true, true, "al"},
 		"signed later":      {header(), []mark{{alice, Operator}}, options(system(alice.line("al", pinned))), true, true, "al"},

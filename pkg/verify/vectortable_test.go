@@ -202,7 +202,7 @@ func (m *maker) trust() {
 	lists("grant-unpinned", "no-grant", "the line has no namespaces=", m.alice.line("alice", ""))
 	m.add("grant-own", "no-grant", "trusted by the caller's own file", m.image(nil)).facts = map[string]string{"own": m.alice.line("alice", pinned)}
 	self := m.add("grant-self", "no-grant", "class self", m.image(func(h *image.Header) { h.Class = "self" }, mark{m.alice, Self}))
-	self.facts["trust"] = m.alice.line("alice", "")
+	self.facts["trust"] = m.alice.line("alice", `namespaces="ckpt-image-*@v1" `)
 }
 
 func (m *maker) certificates() {

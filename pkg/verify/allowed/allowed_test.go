@@ -2,6 +2,7 @@ package allowed
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,22 @@ func TestAllTimesCount(t *testing.T) {
 		q := Query{Key: b.signers["alice"].key, Namespace: namespace, Times: times}
 		if _, err := f.Find(q); !errors.Is(err, ErrTime) {
 			t.Errorf("%v: %v", times, err)
+		}
+	}
+}
+
+// ssh-keygen takes a certificate that its authority signed with SHA-1.
+func TestAuthoritySigningWithSHA1(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for algorithm, want := range map[string]error{"ssh-rsa": ErrCertificate, "rsa-sha2-512": nil} {
+		b.copyKey(t, "alice", algorithm)
+		path := filepath.Join(b.dir, algorithm)
+		run(t, "-q", "-t", algorithm, "-s", filepath.Join(b.dir, "rsa"), "-I", "id", "-n", "alice", path+".pub")
+		b.sign(t, algorithm, algorithm+"-cert.pub")
+		text := `alice cert-authority,namespaces="*" ` + b.signers["rsa"].public
+		if err := b.ours(text, algorithm, "alice", noon()); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", algorithm, err, want)
 		}
 	}
 }

@@ -19,8 +19,6 @@ func checkCert(cert *ssh.Certificate, principal string, times []time.Time) error
 		return fmt.Errorf("%w: not a user certificate", ErrCertificate)
 	case !slices.Contains(cert.ValidPrincipals, principal):
 		return fmt.Errorf("%w: certificate for %q, not %q", ErrPrincipal, cert.ValidPrincipals, principal)
-	case len(cert.CriticalOptions) != 0:
-		return fmt.Errorf("%w: it has critical options", ErrCertificate)
 	case cert.Signature == nil || cert.Signature.Format == ssh.KeyAlgoRSA:
 		return fmt.Errorf("%w: signed with SHA-1", ErrCertificate)
 	}
@@ -29,7 +27,8 @@ func checkCert(cert *ssh.Certificate, principal string, times []time.Time) error
 			return err
 		}
 	}
-	// The time was checked above; what is left to CheckCert is the signature.
+	// The time was checked above; what is left to CheckCert is the signature, and
+	// critical options, of which we support none.
 	inside := ssh.CertChecker{Clock: func() time.Time { return within(cert, times) }}
 	if err := inside.CheckCert(principal, cert); err != nil {
 		return fmt.Errorf("%w: %w", ErrCertificate, err)

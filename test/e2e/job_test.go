@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,6 +30,12 @@ const patience = 30 * time.Second
 // begin starts argv with the status file and directory appended, and extra after these, and waits until it is well on its way.
 func begin(t *testing.T, argv []string, extra ...string) *job {
 	t.Helper()
+	return beginWith(t, argv, extra, nil, nil)
+}
+
+// beginWith is begin with standard streams that are not nil put in the place of a log file.
+func beginWith(t *testing.T, argv, extra []string, stdout, stderr *os.File) *job {
+	t.Helper()
 	temp := t.TempDir()
 	j := &job{t: t, status: filepath.Join(temp, "status"), dir: filepath.Join(temp, "dir"), mark: "CKPT_FIXTURE=" + temp}
 	if err := os.Mkdir(j.dir, 0o700); err != nil {
@@ -45,7 +52,7 @@ func begin(t *testing.T, argv []string, extra ...string) *job {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	attr := os.ProcAttr{Dir: "/", Env: append(os.Environ(), j.mark), Files: []*os.File{null, log, log}}
+	attr := os.ProcAttr{Dir: "/", Env: append(os.Environ(), j.mark), Files: []*os.File{null, cmp.Or(stdout, log), cmp.Or(stderr, log)}}
 	if j.pid, _, err = shared.reaper.Start(argv, attr); err != nil {
 		t.Fatal(err)
 	}

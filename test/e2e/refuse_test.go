@@ -9,14 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/test/harness"
 )
 
-// refusal is a command that must fail with words that say why.
-func refusal(t *testing.T, res harness.Result, words ...string) {
+// refusal is a command that must fail with one exit code and with words that say why.
+func refusal(t *testing.T, res harness.Result, code int, words ...string) {
 	t.Helper()
-	if res.Code() <= 0 {
-		t.Errorf("not refused: %v", res)
+	if res.Code() != code {
+		t.Errorf("exit code %d, not %d: %v", res.Code(), code, res)
 	}
 	for _, word := range words {
 		if !strings.Contains(res.Stderr, word) {
@@ -32,12 +33,16 @@ func TestPIDs(t *testing.T) {
 	thread := strconv.Itoa(harness.Threads(j.pid)[3])
 	out := filepath.Join(t.TempDir(), "image")
 	said := map[string]string{}
+	codes := map[string]int{
+		"absent": cli.NoProcess, "thread": cli.NoProcess, "ancestor": cli.NotAllowed, "init": cli.NotAllowed,
+		"negative": cli.Usage, "zero": cli.Usage, "word": cli.Usage, "empty": cli.Usage, "huge": cli.Usage,
+	}
 	for name, pid := range map[string]string{
 		"absent": "32767000", "thread": thread, "ancestor": strconv.Itoa(os.Getpid()), "init": "1",
 		"negative": "-5", "zero": "0", "word": "abc", "empty": "", "huge": "99999999999999999999",
 	} {
-		res := ckpt(t, "--sign", "-o", out, pid)
-		refusal(t, res, "ckpt: ")
+		res := ckpt(t, "--sign", "-o", out, "--", pid)
+		refusal(t, res, codes[name], "ckpt: ")
 		if _, err := os.Stat(out); err == nil {
 			t.Fatalf("%s: an image was written: %v", name, res)
 		}
@@ -61,7 +66,7 @@ func TestPIDs(t *testing.T) {
 func TestItself(t *testing.T) {
 	t.Parallel()
 	line := "exec " + shared.tool("ckpt") + " --sign -o " + filepath.Join(t.TempDir(), "image") + " $$"
-	refusal(t, runs(t, harness.Command{Argv: []string{"/bin/sh", "-c", line}}), "itself")
+	refusal(t, runs(t, harness.Command{Argv: []string{"/bin/sh", "-c", line}}), cli.NotAllowed, "itself")
 }
 
 // TestOthersProcess: an ordinary user may not dump what is root's, nor what is another user's.
@@ -81,7 +86,7 @@ func TestOthersProcess(t *testing.T) {
 			shared.tool("ckpt"), "-o", dir + "/image", strconv.Itoa(j.pid)},
 		Env: []string{"HOME=" + dir, "PATH=/usr/bin:/bin"},
 	})
-	refusal(t, res, "ckpt: ")
+	refusal(t, res, cli.NotAllowed, "ckpt: ")
 	if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
 		t.Errorf("files left: %v", left)
 	}
@@ -96,7 +101,7 @@ func TestPIDInUse(t *testing.T) {
 	if res := ckpt(t, "--sign", "-o", image, strconv.Itoa(j.pid)); !res.OK() {
 		t.Fatal(res)
 	}
-	refusal(t, rstr(t, "--verify", "--detach", image), strconv.Itoa(j.pid), "counter")
+	refusal(t, rstr(t, "--verify", "--detach", image), cli.HostDiffers, strconv.Itoa(j.pid), "counter")
 	j.goesOn(3)
 	if n := len(j.ours()); n != 1 {
 		t.Errorf("%d processes of the job", n)
@@ -120,11 +125,11 @@ func TestChangedFile(t *testing.T) {
 	if err := os.WriteFile(path, append(was, "more"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refusal(t, rstr(t, "--verify", "--detach", image), path, "size")
+	refusal(t, rstr(t, "--verify", "--detach", image), cli.HostDiffers, path, "size")
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	refusal(t, rstr(t, "--verify", "--detach", image), path)
+	refusal(t, rstr(t, "--verify", "--detach", image), cli.HostDiffers, path)
 	if harness.Exists(j.pid) {
 		t.Fatalf("refused, and yet PID %d is there", j.pid)
 	}
@@ -147,7 +152,7 @@ func TestUnsupportedListed(t *testing.T) {
 	j := begin(t, script(t, "unsupported.py", "python3"))
 	image := j.image()
 	res := ckpt(t, "--sign", "--kill", "-o", image, strconv.Itoa(j.pid))
-	refusal(t, res, "tcp", "netlink", "hint: ")
+	refusal(t, res, cli.Unsupported, "tcp", "netlink")
 	if _, err := os.Stat(image); err == nil {
 		t.Error("an image was written")
 	}
@@ -155,6 +160,18 @@ func TestUnsupportedListed(t *testing.T) {
 	if !harness.Exists(j.pid) {
 		t.Error("it was killed after a dump that failed")
 	}
+}
+
+// TestUsage: a command line without sense is met with its own exit code and advice.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{}, {"--no-such-option", "1"}, {"1", "2"}, {"--kill", "--stop", "1"}} {
+		refusal(t, ckpt(t, args...), cli.Usage, "ckpt: ")
+	}
+	for _, args := range [][]string{{"--no-such-option"}, {"a", "b"}, {"--wait", "--detach", "a"}} {
+		refusal(t, rstr(t, args...), cli.Usage, "rstr: ")
+	}
+	refusal(t, rstr(t, "/nonexistent/image"), cli.Failure, "rstr: ", "/nonexistent/image")
 }
 
 // TestStop: --stop leaves the tree stopped, and SIGCONT lets it go on.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,6 +49,7 @@ type Command struct {
 	Dir    string
 	Stdin  *os.File      // nil: /dev/null
 	Stdout string        // a file that exists; "": it is in the result
+	Stderr *os.File      // nil: it is in the result
 	Env    []string      // nil: the test's own
 	Limit  time.Duration // 0: a minute
 	Kill   time.Duration // if set, SIGKILL that long after the start; a longer run is no error then
@@ -66,7 +68,7 @@ func (r *Reaper) Run(c Command) (Result, error) {
 	}
 	begin := time.Now()
 	pid, done, err := r.Start(c.Argv, os.ProcAttr{Dir: c.Dir, Env: c.Env, Files: files})
-	closeAll(files, c.Stdin)
+	closeAll(files, c.Stdin, c.Stderr)
 	if err != nil {
 		return Result{}, err
 	}
@@ -105,23 +107,28 @@ func stdio(c Command, dir string) ([]*os.File, error) {
 			return nil, err
 		}
 	}
-	files := []*os.File{stdin}
-	for _, path := range []string{filepath.Join(dir, "stdout"), filepath.Join(dir, "stderr")} {
-		if c.Stdout != "" && filepath.Base(path) == "stdout" {
-			path = c.Stdout
-		}
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
+	stdout, err := output(c.Stdout, dir, "stdout")
+	if err != nil {
+		return nil, err
 	}
-	return files, nil
+	if c.Stderr != nil {
+		return []*os.File{stdin, stdout, c.Stderr}, nil
+	}
+	stderr, err := output("", dir, "stderr")
+	return []*os.File{stdin, stdout, stderr}, err
 }
 
-func closeAll(files []*os.File, keep *os.File) {
+// output opens path, or a new file of that name in dir.
+func output(path, dir, name string) (*os.File, error) {
+	if path == "" {
+		path = filepath.Join(dir, name)
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+}
+
+func closeAll(files []*os.File, keep ...*os.File) {
 	for _, f := range files {
-		if f != keep {
+		if !slices.Contains(keep, f) {
 			f.Close()
 		}
 	}

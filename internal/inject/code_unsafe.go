@@ -19,5 +19,5 @@ func pieceText(piece int) []byte {
 	if n < 0 {
 		panic("inject: a piece of code has no end mark")
 	}
-	return text[:n]
+	return text[:n:n] // it is our own text: an append must copy
 }

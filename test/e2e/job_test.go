@@ -99,7 +99,7 @@ func (j *job) end() {
 		}
 	}
 	if log, _ := os.ReadFile(filepath.Join(filepath.Dir(j.status), "log")); j.t.Failed() && len(log) > 0 {
-		j.t.Logf("the fixture said: %.2000s", log)
+		j.t.Logf("the fixture said: %.300s", log)
 	}
 }
 

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"syscall"
@@ -27,6 +28,10 @@ type Reaper struct {
 func NewReaper() (*Reaper, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("becoming a child subreaper: %w", err)
+	}
+	// What this process inherited beyond its standard streams is nothing that a target should hold.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("marking inherited descriptors close-on-exec: %w", err)
 	}
 	r := &Reaper{waiting: map[int]chan End{}}
 	r.tick = sync.NewCond(&r.mu)

@@ -10,6 +10,14 @@ func All() kind.Table {
 	return kind.Table{
 		// Processes, threads and what they are in.
 		Task(),
+		RLimits(),
+		OOM(),
+		Autogroup(),
+		Subreaper(),
+		Dumpable(),
+		ITimers(),
+		PosixTimers(),
+		XComp(),
 		Thread(),
 		Creds(),
 		AltStack(),
@@ -29,6 +37,7 @@ func All() kind.Table {
 		Label(),
 		Seccomp(),
 		IOFlusher(),
+		Pending(),
 		SigActions(),
 		FS(),
 		SameNamespace(),

@@ -1,8 +1,10 @@
 package kinds
 
 import (
+	"encoding/binary"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -16,11 +18,19 @@ import (
 // they name, up to the first that fails.
 func perform(calls []plan.Call) ([]plan.Result, error) {
 	var done []plan.Result
+	named := map[plan.Ref]int64{}
 	for _, c := range calls {
+		c.Args = slices.Clone(c.Args)
+		for i, a := range c.Args {
+			if a.Kind == plan.ArgResult {
+				c.Args[i] = plan.Int(named[a.Ref])
+			}
+		}
 		res, err := performOne(c)
 		if err != nil {
 			return done, err
 		}
+		named[c.Out] = res.Ret
 		done = append(done, res)
 	}
 	return done, nil
@@ -37,6 +47,9 @@ func performOne(c plan.Call) (plan.Result, error) {
 			continue
 		}
 		b := append([]byte{}, a.Buf...)
+		for _, r := range a.Relocs {
+			relocate(b, r)
+		}
 		word[i] = 0
 		if len(b) > 0 {
 			pin.Pin(&b[0])
@@ -55,6 +68,17 @@ func performOne(c plan.Call) (plan.Result, error) {
 		return res, os.NewSyscallError(abi.SyscallName(c.Nr)+" returned something else", unix.EINVAL)
 	}
 	return res, nil
+}
+
+// relocate stores a PID as it is, and the time plus what is to be added.
+func relocate(b []byte, r plan.Reloc) {
+	if r.Arg.Kind != plan.ArgNow {
+		binary.LittleEndian.PutUint32(b[r.Off:], uint32(r.Arg.Val))
+		return
+	}
+	var now unix.Timespec
+	unix.ClockGettime(int32(r.Arg.Val), &now)
+	copy(b[r.Off:], timespec(now.Nano()+r.Arg.Delta).Encode())
 }
 
 // performPlan carries out the calls of all steps.

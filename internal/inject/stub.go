@@ -157,7 +157,7 @@ func (tr *Tracer) seizeStub(proc *os.Process, o StubOptions) (*Stub, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.run(t, s.firstProgram(o)); err != nil {
+	if err := errors.Join(s.run(t, s.firstProgram(o)), s.leaveFile(t)); err != nil {
 		return nil, errors.Join(err, s.mem.Close())
 	}
 	return &Stub{Thread: t, Space: s, Proc: proc}, nil
@@ -209,3 +209,28 @@ func (s *Space) firstProgram(o StubOptions) *Program {
 
 // sizeofSigaction is that of struct kernel_sigaction.
 const sizeofSigaction = 32
+
+// leaveFile puts a copy of the text that belongs to no file in the place of
+// the one that was executed: a process can be given another executable file
+// only while no mapping is left of its old one (replace_mm_exe_file in
+// kernel/fork.c). Moving a mapping over another replaces it at once, so the
+// thread that does it goes on in the copy.
+func (s *Space) leaveFile(t *Thread) error {
+	size := s.data.lo - s.lo
+	text := make([]byte, size)
+	if _, err := s.mem.ReadAt(text, int64(s.lo)); err != nil {
+		return err
+	}
+	p := NewProgram()
+	p.Call(unix.SYS_MMAP, N(s.hi), N(size), N(unix.PROT_READ|unix.PROT_EXEC),
+		N(unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE), N(^uint64(0)), N(0))
+	if err := s.run(t, p); err != nil {
+		return err
+	}
+	if _, err := s.mem.WriteAt(text, int64(s.hi)); err != nil {
+		return err
+	}
+	p = NewProgram()
+	p.Call(unix.SYS_MREMAP, N(s.hi), N(size), N(size), N(unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED), N(s.lo))
+	return s.run(t, p)
+}

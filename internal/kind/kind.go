@@ -72,8 +72,7 @@ type Dump interface {
 // Host is what a plan may depend on beside its record.
 type Host struct {
 	Self   plan.Ref // the object that the record belongs to
-	UID    uint32   // the caller's effective user
-	GID    uint32
+	Caller Caller
 	Kernel string // release, as uname -r shows it
 	// Within resolves the object that contains this one: the address space
 	// of a mapping, the task of a thread.

@@ -1,6 +1,9 @@
 package kind
 
-import "github.com/ckptool/ckpt/internal/plan"
+import (
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/image"
+)
 
 // Tree is the engines' own part of an image: who is whose child, which
 // thread has which registers, which descriptor leads where.
@@ -59,11 +62,17 @@ type ThreadNode struct {
 // Ref names the thread in a plan.
 func (t *ThreadNode) Ref() plan.Ref { return plan.Ref{Site: plan.Thread, ID: t.ID} }
 
-// MMNode is the contents of an address space: a blob whose offsets are
-// virtual addresses.
+// MMNode is an address space: its mappings, which are numbered in a row, and
+// the contents of its private pages, a blob whose offsets are virtual
+// addresses.
 type MMNode struct {
-	ID    uint32  `cbor:"1,keyasint"`
-	Pages BlobRef `cbor:"2,keyasint,omitempty"`
+	ID       uint32  `cbor:"1,keyasint"`
+	Pages    BlobRef `cbor:"2,keyasint,omitempty"`
+	First    uint32  `cbor:"3,keyasint,omitempty"` // number of the first mapping
+	Mappings uint32  `cbor:"4,keyasint,omitempty"` // how many
+	// Used are the address ranges that the mappings occupy, so that rstr can
+	// choose a place of its own that is free in every address space.
+	Used image.Extents `cbor:"5,keyasint,omitempty"`
 }
 
 // FDTableNode is a table of descriptors, sorted by number.

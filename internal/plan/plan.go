@@ -119,6 +119,9 @@ type Call struct {
 	Args []Arg   // at most 6
 	Ret  Ret
 	Out  Ref // the name of the result; zero: nobody needs it
+	// Expect holds what must be in the Out arguments afterwards; anything
+	// else is a Changed error.
+	Expect []Field
 }
 
 func (Call) op() {}
@@ -138,4 +141,36 @@ func Exactly(n int64) Ret { return Ret{Exact: true, Want: n} }
 type Result struct {
 	Ret int64    // the kernel's return value; -errno on failure
 	Out [][]byte // the contents of each Out argument, in order
+}
+
+// Named visits every result of the call that has a name: its value, and the
+// parts of its buffers that FDs named.
+func (c Call) Named(r Result, yield func(Ref, int64)) {
+	if !c.Out.IsZero() {
+		yield(c.Out, r.Ret)
+	}
+	out := 0
+	for _, a := range c.Args {
+		if a.Kind != ArgOut {
+			continue
+		}
+		for name, off := range a.Made {
+			yield(name, int64(little(r.Out[out][off:off+4])))
+		}
+		out++
+	}
+}
+
+// Makes lists the names that the call gives to results.
+func (c Call) Makes() []Ref {
+	var out []Ref
+	if !c.Out.IsZero() {
+		out = append(out, c.Out)
+	}
+	for _, a := range c.Args {
+		for name := range a.Made {
+			out = append(out, name)
+		}
+	}
+	return out
 }

@@ -1,0 +1,126 @@
+package dump
+
+import (
+	"fmt"
+
+	"github.com/ckptool/ckpt/internal/calls"
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kind"
+)
+
+// question is what the kinds ask of one thread: a program, and who gets
+// which of its results.
+type question struct {
+	thread  *inject.Thread
+	process int
+	program *calls.Program
+	users   []*use
+}
+
+// ask lets the target say what only it can: each thread runs the calls of
+// all kinds that ask it, all processes at the same time.
+func (s *session) ask(objects []*object) error {
+	byPID, err := s.questions(objects)
+	if err != nil {
+		return err
+	}
+	spaces := map[int]*inject.Space{}
+	defer func() {
+		for _, sp := range spaces {
+			sp.Close()
+		}
+	}()
+	for _, p := range s.procs {
+		qs := byPID[p.pid]
+		if len(qs) == 0 {
+			continue
+		}
+		if err := s.askProcess(p, qs, spaces); err != nil {
+			return err
+		}
+	}
+	for pid, sp := range spaces {
+		delete(spaces, pid)
+		if err := sp.Close(); err != nil {
+			return fmt.Errorf("process %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// questions collects the calls, thread by thread.
+func (s *session) questions(objects []*object) (map[int][]*question, error) {
+	byPID := map[int][]*question{}
+	byTID := map[int]*question{}
+	for _, o := range objects {
+		for _, u := range o.kinds {
+			u.calls = u.kind.Ask(o.site)
+			if len(u.calls) == 0 {
+				continue
+			}
+			q := byTID[o.asks]
+			if q == nil {
+				th := s.frozen[o.asks]
+				if th == nil {
+					return nil, fmt.Errorf("%s: no thread to ask", o.name)
+				}
+				q = &question{thread: th, process: th.PID(), program: calls.NewProgram(held(nil))}
+				byTID[o.asks] = q
+				byPID[q.process] = append(byPID[q.process], q)
+			}
+			if err := q.add(u); err != nil {
+				return nil, fmt.Errorf("%s: %w", o.name, err)
+			}
+		}
+	}
+	return byPID, nil
+}
+
+func (q *question) add(u *use) error {
+	for _, c := range u.calls {
+		if err := q.program.AddLenient(c); err != nil {
+			return err
+		}
+	}
+	q.users = append(q.users, u)
+	return nil
+}
+
+// askProcess runs the questions to the threads of one process. A process
+// that nothing may be injected into is refused by name.
+func (s *session) askProcess(p *process, qs []*question, spaces map[int]*inject.Space) error {
+	if err := qs[0].thread.CanInject(); err != nil {
+		s.refuse(p.name(), &kind.Unsupported{Why: err.Error()})
+		return nil
+	}
+	sp, err := inject.Open(s.frozen[p.pid], spaceFor(qs))
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.name(), err)
+	}
+	spaces[p.pid] = sp
+	for _, q := range qs {
+		if err := sp.Run(q.thread, q.program.Inject); err != nil {
+			return fmt.Errorf("thread %d of %s: %w", q.thread.TID(), p.name(), err)
+		}
+		q.answer()
+	}
+	return nil
+}
+
+// spaceFor is the memory that the largest of the programs needs.
+func spaceFor(qs []*question) uint64 {
+	var most uint64
+	for _, q := range qs {
+		most = max(most, q.program.Size())
+	}
+	return most
+}
+
+// answer hands out the results.
+func (q *question) answer() {
+	all := q.program.Results()
+	for _, u := range q.users {
+		u.asked = all[:len(u.calls)]
+		all = all[len(u.calls):]
+	}
+}

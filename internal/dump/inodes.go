@@ -1,0 +1,88 @@
+package dump
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/pkg/credmap"
+)
+
+type inodeKey struct{ dev, ino uint64 }
+
+// inode is an InodeSite with the descriptor that the tool holds of it, and
+// whether that one can be read.
+type inode struct {
+	site     *kind.InodeSite
+	fd       int
+	readable bool
+}
+
+// anonymous says whether a descriptor leads to no object of its own: the
+// files of fs/anon_inodes.c share one inode, and those of pidfs and nsfs
+// name what lives elsewhere.
+func anonymous(link string) bool {
+	return strings.HasPrefix(link, "anon_inode:") || strings.HasPrefix(link, "socket:")
+}
+
+func (s *session) inodeOfFile(f *kind.FileSite, fd *kernelio.FD) error {
+	if anonymous(f.Link) {
+		return nil
+	}
+	readable := f.Info.Flags&(unix.O_PATH|unix.O_WRONLY) == 0
+	i := s.inode(f.Task, f.Stat, f.Link, fd.Int(), readable)
+	i.Files = append(i.Files, f)
+	f.Inode = i
+	return nil
+}
+
+// inode finds or makes the site of an inode. The best descriptor that is
+// offered stays: one that can be read.
+func (s *session) inode(t *kind.TaskSite, st kind.Stat, link string, fd int, readable bool) *kind.InodeSite {
+	key := inodeKey{st.Dev, st.Ino}
+	in := s.inodeOf[key]
+	if in == nil {
+		path, deleted := strings.CutSuffix(link, " (deleted)")
+		in = &inode{site: &kind.InodeSite{ID: uint32(len(s.inodes) + 1), Task: t, Path: path,
+			Deleted: deleted && st.Nlink == 0, Stat: st}}
+		in.site.Do = s.inodeDoer(in)
+		s.inodeOf[key] = in
+		s.held[in.site] = in
+		s.inodes = append(s.inodes, in.site)
+	}
+	if in.fd == 0 || readable && !in.readable {
+		in.fd, in.readable = fd, readable
+	}
+	return in.site
+}
+
+// inodeAt is the inode that a link of /proc leads to: exe, cwd, map_files/….
+func (s *session) inodeAt(t *kind.TaskSite, name string, flags int) (*kind.InodeSite, error) {
+	p := s.byPID[int(t.PID)]
+	fd, err := p.dir.Open(name, flags)
+	if err != nil {
+		return nil, err
+	}
+	s.keep(fd)
+	st, err := statFD(fd.Int())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	link, err := p.dir.Link(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.inode(t, st, link, fd.Int(), flags&unix.O_PATH == 0), nil
+}
+
+func statFD(fd int) (kind.Stat, error) {
+	st, err := kernelio.Fstat(fd)
+	if err != nil {
+		return kind.Stat{}, err
+	}
+	return kind.Stat{Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, Nlink: st.Nlink, UID: credmap.UID(st.UID), GID: credmap.GID(st.GID),
+		Size: st.Size, Mtime: st.Mtime, Ctime: st.Ctime, Rdev: st.Rdev, FSType: st.FSType}, nil
+}

@@ -1,0 +1,145 @@
+package dump
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/pkg/image"
+)
+
+// gatherMMs lists the mappings of every address space, with the inodes
+// behind them and the pages that must travel.
+func (s *session) gatherMMs() error {
+	s.pages = map[*kind.MMSite]image.Extents{}
+	for _, mm := range s.mms {
+		if err := s.gatherMM(mm); err != nil {
+			return fmt.Errorf("memory of %s: %w", taskName(mm.Task), err)
+		}
+	}
+	return nil
+}
+
+func (s *session) gatherMM(mm *kind.MMSite) error {
+	vmas, err := s.byPID[int(mm.Task.PID)].dir.Smaps()
+	if err != nil {
+		return err
+	}
+	if mm.Exe, err = s.inodeAt(mm.Task, "exe", unix.O_RDONLY); err != nil {
+		return err
+	}
+	files := map[mappedFile]*kind.InodeSite{}
+	for _, v := range vmas {
+		m := &kind.MappingSite{ID: uint32(len(s.mappings) + 1), MM: mm, VMA: v}
+		if v.Inode != 0 {
+			if m.Inode, err = s.mapped(mm.Task, v, files); err != nil {
+				return fmt.Errorf("mapping %x-%x %s: %w", v.Start, v.End, quote(v.Path), err)
+			}
+			m.Inode.Mappings = append(m.Inode.Mappings, m)
+		}
+		s.mappings = append(s.mappings, m)
+		mm.Mappings = append(mm.Mappings, m)
+	}
+	return s.scan(mm)
+}
+
+// mappedFile tells mapped files apart as maps shows them, which saves
+// opening thousands of links that lead to the same few files.
+type mappedFile struct {
+	dev, ino uint64
+	path     string
+}
+
+// mapped is the inode behind a mapping. The link in map_files leads to the
+// very file, also when it was deleted or replaced; it wants
+// CAP_CHECKPOINT_RESTORE in the initial user namespace (proc_pid_map_files(5)).
+// Without that the path serves if it still leads to the same inode.
+func (s *session) mapped(t *kind.TaskSite, v abi.SmapsVMA, known map[mappedFile]*kind.InodeSite) (*kind.InodeSite, error) {
+	key := mappedFile{v.Dev, v.Inode, v.Path}
+	if i := known[key]; i != nil {
+		return i, nil
+	}
+	i, err := s.inodeAt(t, fmt.Sprintf("map_files/%x-%x", v.Start, v.End), unix.O_RDONLY)
+	if os.IsPermission(err) {
+		i, err = s.mappedByPath(t, v)
+	}
+	known[key] = i
+	return i, err
+}
+
+func (s *session) mappedByPath(t *kind.TaskSite, v abi.SmapsVMA) (*kind.InodeSite, error) {
+	if strings.HasSuffix(v.Path, " (deleted)") || !strings.HasPrefix(v.Path, "/") {
+		return nil, &kind.Unsupported{Why: "the mapped object has no path and map_files wants CAP_CHECKPOINT_RESTORE",
+			Hint: "setcap cap_checkpoint_restore=ep on ckpt"}
+	}
+	fd, err := kernelio.OpenPath(v.Path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	s.keep(fd)
+	st, err := statFD(fd.Int())
+	if err != nil {
+		return nil, err
+	}
+	if st.Ino != v.Inode {
+		return nil, kind.Unsupportedf("its path leads to another file by now")
+	}
+	return s.inode(t, st, v.Path, fd.Int(), true), nil
+}
+
+// scan finds the pages of an address space that must travel, and the guard
+// pages (MADV_GUARD_INSTALL) of its mappings.
+func (s *session) scan(mm *kind.MMSite) error {
+	pm, err := s.byPID[int(mm.Task.PID)].dir.Pagemap()
+	if err != nil {
+		return err
+	}
+	defer pm.Close()
+	for _, m := range mm.Mappings {
+		if !private(m) {
+			continue
+		}
+		regions, err := pm.Scan(m.VMA.Start, m.VMA.End, wanted)
+		if err != nil {
+			return err
+		}
+		for _, r := range regions {
+			if r.Categories&abi.PageIsGuard != 0 {
+				m.Guards = append(m.Guards, [2]uint64{r.Start, r.End})
+				continue
+			}
+			s.pages[mm] = join(s.pages[mm], image.Extent{Off: r.Start, Len: r.End - r.Start})
+		}
+	}
+	return nil
+}
+
+// wanted asks for the pages that hold what no file holds (anonymous, in
+// memory or in swap, not the shared page of zeroes) and for guard pages
+// (PAGEMAP_SCAN, Documentation/admin-guide/mm/pagemap.rst).
+var wanted = abi.PMScanArg{
+	Inverted: abi.PageIsFile | abi.PageIsPFNZero,
+	Mask:     abi.PageIsFile | abi.PageIsPFNZero,
+	AnyOf:    abi.PageIsPresent | abi.PageIsSwapped | abi.PageIsGuard,
+	Return:   abi.PageIsGuard,
+}
+
+// private says whether the pages of a mapping belong to its address space
+// alone, so that no file gives them back.
+func private(m *kind.MappingSite) bool {
+	return !m.VMA.Shared && !strings.HasPrefix(m.VMA.Path, "[v") && !m.VMA.Flags.Has(abi.VMFlagIO)
+}
+
+// join appends an extent, making one of neighbours.
+func join(x image.Extents, e image.Extent) image.Extents {
+	if n := len(x); n > 0 && x[n-1].End() == e.Off {
+		x[n-1].Len += e.Len
+		return x
+	}
+	return append(x, e)
+}

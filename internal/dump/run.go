@@ -1,0 +1,195 @@
+package dump
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/pkg/image"
+)
+
+// After is what becomes of the tree when its image is complete.
+type After uint8
+
+// The fates of a dumped tree.
+const (
+	Continue After = iota
+	Stop           // it stays stopped (SIGSTOP)
+	Kill           // it is killed, once the image is safe
+)
+
+// Options of a dump.
+type Options struct {
+	PID    int
+	Table  kind.Table
+	After  After
+	Codec  image.Options
+	Header image.Header // what does not come from the tree
+	// Output opens the place where the image goes. It is called when nothing
+	// is left to refuse.
+	Output func() (Output, error)
+	// Sign makes the signatures over a manifest; nil leaves it unsigned.
+	Sign func(manifest []byte) ([][]byte, error)
+	// Progress is told how many of how many bytes of memory are copied.
+	Progress func(done, total uint64)
+}
+
+// Output takes an image. Commit makes it whole and lasting; Close without a
+// Commit leaves nothing behind.
+type Output interface {
+	io.Writer
+	Commit() error
+	Close() error
+}
+
+// Report tells what a dump did.
+type Report struct {
+	Tasks, Threads int
+	Raw, Stored    uint64        // bytes of bulk data before and after compression
+	Frozen         time.Duration // how long the tree stood still
+	Windows        []string      // processes that a death of this tool could have hurt, and why
+}
+
+// Refused lists everything about a tree that can't be saved.
+type Refused struct{ Objects []*kind.Unsupported }
+
+func (r *Refused) Error() string {
+	lines := make([]string, 0, len(r.Objects))
+	for _, u := range r.Objects {
+		lines = append(lines, u.Error())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Run writes the tree below a process into an image. Errors: *Refused, those
+// of inject for a process that may not be traced or is gone, those of Output.
+func Run(o Options) (*Report, error) {
+	tr := inject.NewTracer()
+	defer tr.Close()
+	s := &session{table: o.Table, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
+	defer s.close()
+	start := time.Now()
+	if err := s.freeze(o.PID); err != nil {
+		return nil, s.letGo(err)
+	}
+	m, err := s.describe(o)
+	if err != nil {
+		return nil, s.letGo(err)
+	}
+	r := &Report{Tasks: len(s.procs), Threads: len(s.threads)}
+	if err := s.save(o, m, r, start); err != nil {
+		return nil, s.letGo(err)
+	}
+	return r, nil
+}
+
+// letGo lets the tree run on after a failure.
+func (s *session) letGo(err error) error {
+	if s.thaw == nil {
+		return err
+	}
+	return errors.Join(err, s.thaw())
+}
+
+// describe makes everything of the manifest but the bulk data.
+func (s *session) describe(o Options) (*image.Manifest, error) {
+	if err := s.gather(); err != nil {
+		return nil, err
+	}
+	if err := s.unshared(); err != nil {
+		return nil, err
+	}
+	objects := s.objects()
+	for _, obj := range objects {
+		s.choose(obj)
+	}
+	if err := s.ask(objects); err != nil {
+		return nil, err
+	}
+	for _, obj := range objects {
+		if err := s.write(obj); err != nil {
+			return nil, err
+		}
+	}
+	t, err := s.tree()
+	if err != nil {
+		return nil, err
+	}
+	if len(s.refused) > 0 {
+		return nil, &Refused{s.refused}
+	}
+	body, err := image.Marshal(t)
+	return &image.Manifest{Header: o.Header, PIDs: pids(t), Tree: body, Records: s.records}, err
+}
+
+// pids lists every number that the tree occupies.
+func pids(t *kind.Tree) image.PIDs {
+	var out image.PIDs
+	for _, n := range t.Tasks {
+		if len(n.Threads) == 0 {
+			out = append(out, uint32(n.PID))
+		}
+		for _, th := range n.Threads {
+			out = append(out, uint32(th.TID))
+		}
+	}
+	return out
+}
+
+// save writes the image and decides the fate of the tree. The tree is let go
+// as soon as its bulk data is copied, unless it is to end: then it must not
+// run on behind the image's back.
+func (s *session) save(o Options, m *image.Manifest, r *Report, start time.Time) error {
+	out, err := o.Output()
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	w := image.NewWriter(out, o.Codec)
+	if err := s.copyBlobs(w); err != nil {
+		return errors.Join(err, w.Fail(err.Error()))
+	}
+	if o.After == Continue {
+		r.Frozen = time.Since(start)
+		if err := s.release(); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(m, o.Sign); err != nil {
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	r.Raw, r.Stored = m.Totals.Raw, m.Totals.Stored
+	return s.end(o.After)
+}
+
+func (s *session) release() error {
+	thaw := s.thaw
+	s.thaw = nil
+	return thaw()
+}
+
+// end carries out what is to become of the tree.
+func (s *session) end(a After) error {
+	switch a {
+	case Stop:
+		for _, p := range s.procs {
+			if !p.zombie {
+				if err := kernelio.PidfdSignal(p.pidfd, sigStop); err != nil {
+					return fmt.Errorf("stopping %s: %w", p.name(), err)
+				}
+			}
+		}
+		return s.release()
+	case Kill:
+		return s.kill()
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package dump
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/pkg/image"
+)
+
+// session is one dump under way: the frozen tree, its objects, and what is
+// to be written about them.
+type session struct {
+	table  kind.Table
+	tracer *inject.Tracer
+	frozen map[int]*inject.Thread // by tid
+	thaw   func() error
+	procs  []*process // parents before children
+	byPID  map[int]*process
+
+	tasks    []*kind.TaskSite
+	threads  []*kind.ThreadSite
+	mms      []*kind.MMSite
+	fdtables []*kind.FDTableSite
+	fss      []*kind.FSSite
+	sighands []*kind.SigHandSite
+	files    []*kind.FileSite
+	inodes   []*kind.InodeSite
+	mappings []*kind.MappingSite
+	spaces   []*kind.NamespaceSite
+
+	inodeOf map[inodeKey]*inode
+	filesBy map[fileKey]*classes[*open]
+	opens   map[*kind.FileSite]*kernelio.FD
+	held    map[*kind.InodeSite]*inode
+	pages   map[*kind.MMSite]image.Extents
+
+	blobs   []blob
+	records []image.Record
+	refused []*kind.Unsupported
+	cleanup []io.Closer
+}
+
+// blob is bulk data that is to be written.
+type blob struct {
+	src     io.ReaderAt
+	extents image.Extents
+}
+
+// process is one process of the tree, alive or a zombie.
+type process struct {
+	pid, ppid int
+	dir       *kernelio.ProcDir
+	pidfd     *kernelio.FD
+	stat      *abi.Stat
+	zombie    bool
+	tids      []int // the leader first
+	site      *kind.TaskSite
+}
+
+func (s *session) refuse(object string, err error) {
+	u := asUnsupported(err)
+	u.Object = object
+	s.refused = append(s.refused, u)
+}
+
+func asUnsupported(err error) *kind.Unsupported {
+	if u, ok := err.(*kind.Unsupported); ok {
+		c := *u
+		return &c
+	}
+	return &kind.Unsupported{Why: err.Error()}
+}
+
+// keep has c closed when the dump is over, however it ends.
+func (s *session) keep(c io.Closer) { s.cleanup = append(s.cleanup, c) }
+
+func (s *session) close() {
+	for i := len(s.cleanup) - 1; i >= 0; i-- {
+		s.cleanup[i].Close()
+	}
+}
+
+// name is how messages speak of a process.
+func (p *process) name() string { return fmt.Sprintf("process %d (%s)", p.pid, p.stat.Comm) }

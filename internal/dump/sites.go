@@ -1,0 +1,171 @@
+package dump
+
+import (
+	"fmt"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+)
+
+// gather finds all objects of the frozen tree.
+func (s *session) gather() error {
+	for _, p := range s.procs {
+		if p.zombie {
+			continue
+		}
+		if err := s.gatherTask(p); err != nil {
+			return fmt.Errorf("%s: %w", p.name(), err)
+		}
+	}
+	for _, step := range []func() error{s.share, s.gatherFDs, s.gatherFS, s.gatherMMs, s.gatherNamespaces} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) gatherTask(p *process) error {
+	t := &kind.TaskSite{ID: uint32(len(s.tasks) + 1), PID: kind.PID(p.pid), Comm: p.stat.Comm,
+		Proc: newProcFiles(p.dir, 0), Stat: p.stat, Do: s.doer(nil)}
+	var err error
+	if t.Status, err = status(t.Proc); err != nil {
+		return err
+	}
+	for _, tid := range p.tids {
+		th, err := s.gatherThread(p, t, tid)
+		if err != nil {
+			return fmt.Errorf("thread %d: %w", tid, err)
+		}
+		t.Threads = append(t.Threads, th)
+	}
+	p.site = t
+	s.tasks = append(s.tasks, t)
+	return nil
+}
+
+func (s *session) gatherThread(p *process, t *kind.TaskSite, tid int) (*kind.ThreadSite, error) {
+	th := &kind.ThreadSite{ID: uint32(len(s.threads) + 1), TID: kind.PID(tid), Task: t, Leader: tid == p.pid,
+		Proc: newProcFiles(p.dir, tid), Do: s.doer(nil)}
+	var err error
+	if th.Status, err = status(th.Proc); err != nil {
+		return nil, err
+	}
+	if th.Stat, err = statOf(th.Proc); err != nil {
+		return nil, err
+	}
+	f := s.frozen[tid]
+	if f == nil {
+		return nil, fmt.Errorf("it was not stopped with the others")
+	}
+	if th.RSeq, err = f.Rseq(); err != nil {
+		return nil, err
+	}
+	if th.Pending, err = f.PeekSignals(false); err != nil {
+		return nil, err
+	}
+	if th.Leader {
+		th.Shared, err = f.PeekSignals(true)
+	}
+	s.threads = append(s.threads, th)
+	return th, err
+}
+
+func status(p kind.Proc) (*abi.Status, error) {
+	text, err := p.Read("status")
+	if err != nil {
+		return nil, err
+	}
+	return abi.ParseStatus(text)
+}
+
+func statOf(p kind.Proc) (*abi.Stat, error) {
+	text, err := p.Read("stat")
+	if err != nil {
+		return nil, err
+	}
+	return abi.ParseStat(text)
+}
+
+// share finds out which processes share an address space, descriptors,
+// directories and signal actions (clone(2): CLONE_VM, FILES, FS, SIGHAND).
+func (s *session) share() error {
+	err := shareOne(s.tasks, abi.KcmpVM, func(t *kind.TaskSite, n int) {
+		if n == len(s.mms)+1 {
+			s.mms = append(s.mms, &kind.MMSite{ID: uint32(n), Task: t, Do: s.doer(nil)})
+		}
+		t.MM = s.mms[n-1]
+	})
+	if err != nil {
+		return err
+	}
+	err = shareOne(s.tasks, abi.KcmpFiles, func(t *kind.TaskSite, n int) {
+		if n == len(s.fdtables)+1 {
+			s.fdtables = append(s.fdtables, &kind.FDTableSite{ID: uint32(n), Task: t, Do: s.doer(nil)})
+		}
+		t.FDTable = s.fdtables[n-1]
+	})
+	if err != nil {
+		return err
+	}
+	err = shareOne(s.tasks, abi.KcmpFS, func(t *kind.TaskSite, n int) {
+		if n == len(s.fss)+1 {
+			s.fss = append(s.fss, &kind.FSSite{ID: uint32(n), Task: t, Do: s.doer(nil)})
+		}
+		t.FS = s.fss[n-1]
+	})
+	if err != nil {
+		return err
+	}
+	return shareOne(s.tasks, abi.KcmpSighand, func(t *kind.TaskSite, n int) {
+		if n == len(s.sighands)+1 {
+			s.sighands = append(s.sighands, &kind.SigHandSite{ID: uint32(n), Task: t})
+		}
+		t.SigHand = s.sighands[n-1]
+	})
+}
+
+// shareOne numbers the classes of tasks that share one thing, from 1, in the
+// order in which they are met.
+func shareOne(tasks []*kind.TaskSite, what int, put func(t *kind.TaskSite, n int)) error {
+	c := classes[kind.PID]{compare: func(a, b kind.PID) (int, error) {
+		return kernelio.Kcmp(int(a), int(b), what, 0, 0)
+	}}
+	number := map[*class[kind.PID]]int{}
+	for _, t := range tasks {
+		cl, fresh, err := c.add(t.PID)
+		if err != nil {
+			return err
+		}
+		if fresh {
+			number[cl] = len(number) + 1
+		}
+		put(t, number[cl])
+	}
+	return nil
+}
+
+// unshared refuses threads that left their process's descriptors or
+// directories (unshare(2)): a site belongs to a process here.
+func (s *session) unshared() error {
+	for _, th := range s.threads {
+		if th.Leader {
+			continue
+		}
+		for _, what := range []struct {
+			typ  int
+			name string
+		}{{abi.KcmpFiles, "descriptors"}, {abi.KcmpFS, "directories"}} {
+			r, err := kernelio.Kcmp(int(th.Task.PID), int(th.TID), what.typ, 0, 0)
+			if err != nil {
+				return err
+			}
+			if r != 0 {
+				s.refuse(fmt.Sprintf("thread %d of %s", th.TID, taskName(th.Task)),
+					kind.Unsupportedf("it has %s of its own, apart from its process (unshare)", what.name))
+			}
+		}
+	}
+	return nil
+}

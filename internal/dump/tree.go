@@ -1,0 +1,157 @@
+package dump
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+)
+
+// freezeTime bounds how long a tree may take to come to a halt. A parent in
+// vfork waits for its child uninterruptibly, so the wait can't be endless.
+const freezeTime = 10 * time.Second
+
+// freeze stops the tree below root: the process, its descendants, and those
+// whose parent died but who live in a session of the tree.
+func (s *session) freeze(root int) error {
+	list := func() ([]int, error) {
+		pids, err := members(root)
+		if err != nil {
+			return nil, err
+		}
+		return threadsOf(pids), nil
+	}
+	f, err := s.tracer.Freeze(list, inject.Options(0), time.Now().Add(freezeTime))
+	if err != nil {
+		return fmt.Errorf("freezing the tree of process %d: %w", root, err)
+	}
+	s.frozen = f.Threads
+	s.thaw = f.Thaw
+	return s.know(root)
+}
+
+// threadsOf lists all threads of processes; those that are gone meanwhile
+// have none.
+func threadsOf(pids []int) []int {
+	var tids []int
+	for _, pid := range pids {
+		t, _ := kernelio.Threads(pid)
+		tids = append(tids, t...)
+	}
+	return tids
+}
+
+// members lists the PIDs of the tree, parents before their children: the
+// process, its descendants, and the orphans of its sessions. Those are
+// children of init or of a subreaper now, and nothing but the session says
+// where they belong.
+func members(root int) ([]int, error) {
+	below, err := kernelio.Descendants(root)
+	if err != nil {
+		return nil, err
+	}
+	all := append([]int{root}, below...)
+	var sessions map[int][]int
+	for i := 0; i < len(all); i++ {
+		if sid, err := unix.Getsid(all[i]); err != nil || sid != all[i] {
+			continue
+		}
+		if sessions == nil {
+			if sessions, err = kernelio.Sessions(); err != nil {
+				return nil, err
+			}
+		}
+		for _, pid := range sessions[all[i]] {
+			below, err := kernelio.Descendants(pid)
+			if err == nil {
+				all = appendNew(all, append([]int{pid}, below...))
+			}
+		}
+	}
+	return all, nil
+}
+
+func appendNew(all, more []int) []int {
+	for _, pid := range more {
+		if !slices.Contains(all, pid) {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// know reads who is who, now that nothing moves any more.
+func (s *session) know(root int) error {
+	pids, err := members(root)
+	if err != nil {
+		return err
+	}
+	s.byPID = map[int]*process{}
+	for _, pid := range pids {
+		p, err := s.process(pid)
+		if err != nil {
+			return err
+		}
+		s.procs = append(s.procs, p)
+		s.byPID[pid] = p
+	}
+	return nil
+}
+
+func (s *session) process(pid int) (*process, error) {
+	dir, err := kernelio.OpenProc(pid)
+	if err != nil {
+		return nil, err
+	}
+	s.keep(dir)
+	p := &process{pid: pid, dir: dir}
+	if p.stat, err = dir.Stat(); err != nil {
+		return nil, err
+	}
+	p.ppid, p.zombie = int(p.stat.PPid), p.stat.State == 'Z'
+	if p.tids, err = dir.Threads(); err != nil {
+		return nil, err
+	}
+	if p.zombie && len(p.tids) > 1 {
+		s.refuse(p.name(), kind.Unsupportedf("its first thread has exited while others run"))
+	}
+	if p.pidfd, err = kernelio.PidfdOpen(pid); err != nil {
+		return nil, err
+	}
+	s.keep(p.pidfd)
+	return p, nil
+}
+
+// procFiles is a Proc over a directory of /proc that remembers what it read.
+type procFiles struct {
+	dir    *kernelio.ProcDir
+	prefix string // "task/TID/"
+	cache  map[string][]byte
+}
+
+func newProcFiles(dir *kernelio.ProcDir, tid int) *procFiles {
+	p := &procFiles{dir: dir, cache: map[string][]byte{}}
+	if tid != 0 {
+		p.prefix = "task/" + strconv.Itoa(tid) + "/"
+	}
+	return p
+}
+
+func (p *procFiles) Read(name string) ([]byte, error) {
+	if b, ok := p.cache[name]; ok {
+		return b, nil
+	}
+	b, err := p.dir.Read(p.prefix + name)
+	if err == nil {
+		p.cache[name] = b
+	}
+	return b, err
+}
+
+func (p *procFiles) Link(name string) (string, error) { return p.dir.Link(p.prefix + name) }

@@ -1,0 +1,90 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+// maxTrust bounds a trust file.
+const maxTrust = 4 << 20
+
+// TrustFile reads an allowed_signers file, or a list of revoked keys, with
+// the facts by which package verify judges whether it may be believed. A file
+// that is not there is nil without an error.
+func TrustFile(path string, source verify.Source) (*verify.TrustFile, error) {
+	fd, err := kernelio.OpenPath(path, unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd.Take()), path)
+	defer f.Close()
+	st, err := kernelio.Fstat(int(f.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	if st.Type() != unix.S_IFREG {
+		return nil, fmt.Errorf("trust file %s is not a regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxTrust+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxTrust {
+		return nil, fmt.Errorf("trust file %s is larger than %d bytes", path, maxTrust)
+	}
+	t := &verify.TrustFile{Path: path, Source: source, Bytes: b, OwnerUID: st.UID, Mode: st.Mode & 0o7777}
+	t.WritableByOthers, err = replaceable(path, st.UID)
+	return t, err
+}
+
+// replaceable says whether somebody beside root and the owner could put
+// another file in the place of path: a directory above it is theirs, or they
+// may write to it (without the sticky bit, which lets them only add).
+func replaceable(path string, owner uint32) (bool, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	for dir := filepath.Dir(abs); ; dir = filepath.Dir(dir) {
+		st, err := kernelio.StatAt(unix.AT_FDCWD, dir)
+		if err != nil {
+			return false, err
+		}
+		if st.UID != 0 && st.UID != owner {
+			return true, nil
+		}
+		if st.Type() == unix.S_IFDIR && st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+			return true, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return false, nil
+		}
+	}
+}
+
+// TrustFiles reads those of several files that are there.
+func TrustFiles(paths map[string]verify.Source) ([]verify.TrustFile, error) {
+	var out []verify.TrustFile
+	for path, source := range paths {
+		t, err := TrustFile(path, source)
+		if err != nil {
+			return nil, err
+		}
+		if t != nil {
+			out = append(out, *t)
+		}
+	}
+	return out, nil
+}

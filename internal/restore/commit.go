@@ -1,0 +1,151 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// commit lets the whole tree run, in one event. Before it every thread is
+// parked: its final registers stand ready, and if the tool dies it looks at
+// the barrier, to run or to end. Only then is the tool's death no longer the
+// tree's (PTRACE_O_EXITKILL), and only after the barrier is set do threads go.
+func (s *session) commit() error {
+	if err := s.forgetSocket(); err != nil {
+		return err
+	}
+	xstates, err := s.readXStates()
+	if err != nil {
+		return err
+	}
+	var all []parked
+	for i := range s.tree.Tasks {
+		b := s.bodies[s.tree.Tasks[i].ID]
+		if b == nil {
+			continue
+		}
+		if all, err = s.park(b, xstates, all); err != nil {
+			return fmt.Errorf("process %d: %w", b.node.PID, err)
+		}
+	}
+	for _, p := range all {
+		if err := p.thread.SetOptions(0); err != nil {
+			return err
+		}
+	}
+	s.barrier.Commit()
+	return release(all)
+}
+
+// parked is a thread at the barrier.
+type parked struct {
+	space  *inject.Space
+	thread *inject.Thread
+	last   bool // of its address space
+}
+
+// park prepares the threads of a process, its leader last.
+func (s *session) park(b *body, xstates []byte, all []parked) ([]parked, error) {
+	nodes := b.node.Threads
+	for i := len(nodes) - 1; i >= 0; i-- {
+		n := &nodes[i]
+		st, err := state(n, xstates)
+		if err != nil {
+			return nil, fmt.Errorf("thread %d: %w", n.TID, err)
+		}
+		stop := i == 0 && b.node.State == kind.Stopped
+		if err := b.space.Park(b.threads[n.ID], st, stop); err != nil {
+			return nil, err
+		}
+		all = append(all, parked{b.space, b.threads[n.ID], i == 0 && s.lastOf(b)})
+	}
+	return all, nil
+}
+
+// lastOf says whether no later process shares the address space of b.
+func (s *session) lastOf(b *body) bool {
+	last := b.node
+	for i := range s.tree.Tasks {
+		if n := &s.tree.Tasks[i]; alive(n) && n.MM == b.node.MM {
+			last = n
+		}
+	}
+	return last == b.node
+}
+
+func state(n *kind.ThreadNode, xstates []byte) (abi.TaskState, error) {
+	var st abi.TaskState
+	var raw []byte
+	for _, w := range n.Regs {
+		raw = append64(raw, w)
+	}
+	var err error
+	if st.Regs, err = abi.ParseRegs(raw); err != nil {
+		return st, err
+	}
+	if st.Regs.Cs != abi.CS64 {
+		return st, fmt.Errorf("it runs 32-bit code")
+	}
+	end := n.XStateOff + uint64(n.XStateLen)
+	if end < n.XStateOff || end > uint64(len(xstates)) {
+		return st, fmt.Errorf("its extended registers lie outside of the image")
+	}
+	st.XState = xstates[n.XStateOff:end]
+	st.Mask = abi.SigSet(n.Mask)
+	return st, nil
+}
+
+func append64(b []byte, w uint64) []byte {
+	for i := range 8 {
+		b = append(b, byte(w>>(8*i)))
+	}
+	return b
+}
+
+func (s *session) readXStates() ([]byte, error) {
+	if s.tree.XState == 0 {
+		return nil, nil
+	}
+	return s.img.ReadBlob(s.manifest.Blobs[s.tree.XState-1], maxXState*uint64(len(s.threads)))
+}
+
+// forgetSocket closes the tasks' end of the socket.
+func (s *session) forgetSocket() error {
+	for _, t := range s.tree.FDTables {
+		b, err := s.rep(plan.Ref{Site: plan.FDTable, ID: t.ID})
+		if err != nil {
+			return err
+		}
+		if err := s.run(b, plan.Call{Nr: unix.SYS_CLOSE, Args: []plan.Arg{plan.Int(s.ctl)}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release lets all threads go. The tree runs, whatever is reported.
+func release(all []parked) error {
+	var errs []error
+	for _, p := range all {
+		if err := p.space.Release(p.thread, p.last, nil); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return &AfterError{errors.Join(errs...)}
+}
+
+// AfterError is what went wrong after the commit: the tree runs.
+type AfterError struct{ Err error }
+
+func (e *AfterError) Error() string { return "the tree runs, but: " + e.Err.Error() }
+
+func (e *AfterError) Unwrap() error { return e.Err }

@@ -1,0 +1,86 @@
+package restore
+
+import (
+	"fmt"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/image"
+)
+
+// fill brings the private pages of every address space to their places. Each
+// chunk is verified when it is used, by the image.
+func (s *session) fill() error {
+	for _, ref := range s.spaces() {
+		m := s.mms[ref.ID]
+		if m.Pages == 0 {
+			continue
+		}
+		b, err := s.rep(ref)
+		if err != nil {
+			return err
+		}
+		if err := s.fillOne(b, s.manifest.Blobs[m.Pages-1]); err != nil {
+			return fmt.Errorf("filling the memory of process %d: %w", b.node.PID, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) fillOne(b *body, pages image.Blob) error {
+	pid := b.leader.PID()
+	return s.img.EachRun(pages, 0, func(p []byte, at []image.Extent) error { return write(pid, p, at) })
+}
+
+// maxSpans is how many ranges one process_vm_writev takes (UIO_MAXIOV).
+const maxSpans = 1024
+
+// write puts the bytes of a chunk where they belong in a process.
+func write(pid int, p []byte, at []image.Extent) error {
+	for len(at) > 0 {
+		n := min(len(at), maxSpans)
+		spans := make([]kernelio.Span, n)
+		size := uint64(0)
+		for i, e := range at[:n] {
+			spans[i] = kernelio.Span{Addr: e.Off, Len: e.Len}
+			size += e.Len
+		}
+		done, err := kernelio.WriteMemVec(pid, [][]byte{p[:size]}, spans)
+		if err != nil {
+			return err
+		}
+		if uint64(done) < size {
+			return fmt.Errorf("only %d of %d bytes from %x could be written", done, size, at[0].Off)
+		}
+		p, at = p[size:], at[n:]
+	}
+	return nil
+}
+
+// move brings a blob into an object that the tool holds a descriptor of.
+func (s *session) move(m plan.Move) error {
+	if m.Blob == 0 || int(m.Blob) > len(s.manifest.Blobs) {
+		return fmt.Errorf("blob %d of %d", m.Blob, len(s.manifest.Blobs))
+	}
+	blob, fd := s.manifest.Blobs[m.Blob-1], int(s.made[m.Into])
+	if m.Stream {
+		return s.stream(blob, fd)
+	}
+	w := kernelio.WriterAt(fd)
+	return s.img.EachChunk(blob, 0, func(off uint64, p []byte) error {
+		_, err := w.WriteAt(p, int64(off))
+		return err
+	})
+}
+
+// maxStream bounds what is written into a pipe or socket at a time: more
+// than /proc/sys/fs/pipe-max-size ever is.
+const maxStream = 64 << 20
+
+func (s *session) stream(blob image.Blob, fd int) error {
+	b, err := s.img.ReadBlob(blob, maxStream)
+	if err != nil {
+		return err
+	}
+	return kernelio.WriteAll(fd, b)
+}

@@ -1,0 +1,168 @@
+package restore
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+// Options of a restore.
+type Options struct {
+	Table  kind.Table
+	Caller kind.Caller
+	Kernel string // release of the running kernel
+	// Granted: the caller is root and the image is vouched for by root's own
+	// trust, so that it may have whatever root may do.
+	Granted bool
+}
+
+// Restored tells what runs now.
+type Restored struct {
+	PID     int // of the root
+	Tasks   int
+	Threads int
+}
+
+// Run builds the tree of an image and lets it run. Errors: image.ErrFormat
+// for what no dump wrote, *TakenError, *HostError, *StepError; an *AfterError
+// comes with a Restored, since the tree runs.
+func Run(img *verify.Image, o Options) (*Restored, error) {
+	c, err := decode(img.Manifest(), o.Table)
+	if err != nil {
+		return nil, err
+	}
+	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel})
+	if err := lost(steps); err != nil {
+		return nil, err
+	}
+	if err := c.judge(steps, &o); err != nil {
+		return nil, err
+	}
+	if err := c.preflight(); err != nil {
+		return nil, err
+	}
+	s := &session{content: c, img: img, opts: o, steps: steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
+		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}}
+	return s.run1()
+}
+
+// lost refuses a plan that would lose a restriction: a step that has needs
+// and no operations says that something can't be given back.
+func lost(steps []step) error {
+	for i := range steps {
+		if st := &steps[i]; len(st.Ops) == 0 && len(st.Needs) > 0 {
+			return st.failed(fmt.Errorf("%s", st.Needs[0].Why))
+		}
+	}
+	return nil
+}
+
+func (s *session) run1() (*Restored, error) {
+	s.tracer = inject.NewTracer()
+	defer s.tracer.Close()
+	defer s.closeOwned()
+	r := &Restored{PID: int(s.tree.Tasks[0].PID), Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
+	var err error
+	s.tracer.Do(func() { err = s.build() })
+	if err != nil {
+		s.abandon()
+		return nil, err
+	}
+	s.tracer.Do(func() { err = s.commit() })
+	if _, runs := err.(*AfterError); err != nil && !runs {
+		s.abandon()
+		return nil, err
+	}
+	return r, err
+}
+
+// build carries out the plan up to the commit.
+func (s *session) build() error {
+	var err error
+	if s.barrier, err = inject.NewBarrier(); err != nil {
+		return err
+	}
+	for _, do := range []func() error{
+		s.newStub, s.grow, s.dropStub, s.clear,
+		s.stage(plan.Tree), s.stage(plan.Create), s.stage(plan.Connect),
+		s.stage(plan.Fill), s.fill,
+		s.placeAll, s.stage(plan.Settle),
+		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
+		s.stage(plan.Arm), s.stage(plan.Creds), s.stage(plan.Seal),
+	} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) stage(st plan.Stage) func() error {
+	return func() error { return s.carryOut(st) }
+}
+
+func (s *session) placeAll() error {
+	for _, t := range s.tree.FDTables {
+		b, err := s.rep(plan.Ref{Site: plan.FDTable, ID: t.ID})
+		if err != nil {
+			return err
+		}
+		if err := s.place(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropStub ends the stub, which nobody needs after the tree is made.
+func (s *session) dropStub() error {
+	special, err := s.specials()
+	if err != nil {
+		return err
+	}
+	s.special = special
+	st := s.stub
+	s.stub = nil
+	return kill(st)
+}
+
+func kill(st *inject.Stub) error {
+	if err := st.Proc.Kill(); err != nil {
+		return err
+	}
+	_, err := st.Proc.Wait()
+	return err
+}
+
+// abandon ends everything that was made: nothing of it has run yet.
+func (s *session) abandon() {
+	if s.stub != nil {
+		kill(s.stub)
+	}
+	for _, b := range s.bodies {
+		kernelio.Kill(int(b.node.PID), unix.SIGKILL)
+	}
+	for _, b := range s.bodies {
+		if b.node.Parent == 0 {
+			kernelio.Reap(int(b.node.PID))
+		}
+	}
+}
+
+func (s *session) closeOwned() {
+	for fd := range s.owned {
+		kernelio.CloseFD(fd)
+	}
+	if s.socket != nil {
+		s.socket.Close()
+	}
+	if s.barrier != nil {
+		s.barrier.Close()
+	}
+}

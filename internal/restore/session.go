@@ -1,0 +1,120 @@
+package restore
+
+import (
+	"fmt"
+
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+// session is one restore under way.
+type session struct {
+	*content
+	img     *verify.Image
+	opts    Options
+	steps   []step
+	tracer  *inject.Tracer
+	barrier *inject.Barrier
+	stub    *inject.Stub
+	socket  *kernelio.FD // the tool's end of what descriptors travel through
+	special []moved      // the kernel's mappings that every task is born with
+	ctl     int          // the number of the tasks' end in every table
+	bodies  map[uint32]*body
+	made    map[plan.Ref]int64 // results of calls in the tool
+	inTask  map[plan.Ref]int64 // results of calls in tasks
+	owned   map[int]bool       // descriptors of the tool that are to be closed
+}
+
+// step is a plan.Step with the object that it belongs to.
+type step struct {
+	plan.Step
+	ref  plan.Ref
+	name string
+}
+
+// body is a process of the tree as it is being built.
+type body struct {
+	node    *kind.TaskNode
+	space   *inject.Space
+	threads map[uint32]*inject.Thread
+	leader  *inject.Thread
+	used    map[int]bool // numbers in its descriptor table that are taken
+	placed  bool         // its table is final
+	session kind.PID     // as it is now; 0: rstr's
+	group   kind.PID
+}
+
+// rep is the process that acts for an object of the tree.
+func (s *session) rep(r plan.Ref) (*body, error) {
+	switch r.Site {
+	case plan.Mapping:
+		r = plan.Ref{Site: plan.MM, ID: s.mmOf[r.ID]}
+	case plan.Thread:
+		for _, b := range s.bodies {
+			if b.threads[r.ID] != nil {
+				return b, nil
+			}
+		}
+	}
+	r.Slot = 0
+	node := s.reps[r]
+	if node == nil || s.bodies[node.ID] == nil {
+		return nil, fmt.Errorf("no process acts for %s", r)
+	}
+	return s.bodies[node.ID], nil
+}
+
+// actor is the thread that executes the calls of an object.
+func (s *session) actor(r plan.Ref) (*body, *inject.Thread, error) {
+	b, err := s.rep(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.Site == plan.Thread {
+		return b, b.threads[r.ID], nil
+	}
+	return b, b.leader, nil
+}
+
+// newNames resolves names for calls that process b executes; nil is the tool.
+func (s *session) newNames(b *body) *names { return &names{s: s, body: b} }
+
+// names implements calls.Names.
+type names struct {
+	s    *session
+	body *body
+	fds  map[plan.Ref]int // descriptors that were brought to the process
+}
+
+func (n *names) FD(r plan.Ref) (int, error) {
+	if n.body == nil {
+		return n.of(n.s.made, r)
+	}
+	fd, ok := n.fds[r]
+	if !ok {
+		return 0, fmt.Errorf("%s was not brought there", r)
+	}
+	return fd, nil
+}
+
+func (n *names) of(m map[plan.Ref]int64, r plan.Ref) (int, error) {
+	v, ok := m[r]
+	if !ok {
+		return 0, fmt.Errorf("%s has not been made", r)
+	}
+	return int(v), nil
+}
+
+func (n *names) Result(r plan.Ref) (int64, error) {
+	if v, ok := n.s.inTask[r]; ok {
+		return v, nil
+	}
+	v, err := n.of(n.s.made, r)
+	return int64(v), err
+}
+
+// PID is the recorded number: the tree gets its own numbers back.
+func (n *names) PID(recorded int32) (int, error) { return int(recorded), nil }

@@ -1,0 +1,84 @@
+package restore
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// plan lets every kind say how its records are made again, and sorts the
+// steps by stage; inside a stage the order of the records stays.
+func (c *content) plan(h kind.Host) []step {
+	var out []step
+	h.InTree = func(pid kind.PID) bool { return c.byPID[pid] }
+	for _, r := range c.records {
+		h.Self, h.Within = r.ref, c.within(r.ref)
+		for _, st := range r.kind.Plan(r.body, &h) {
+			out = append(out, step{Step: st, ref: r.ref, name: c.nameOf(r.ref)})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b step) int { return int(a.Stage) - int(b.Stage) })
+	return out
+}
+
+// within is the object that contains another.
+func (c *content) within(r plan.Ref) plan.Ref {
+	switch r.Site {
+	case plan.Mapping:
+		return plan.Ref{Site: plan.MM, ID: c.mmOf[r.ID]}
+	case plan.Thread:
+		for id, t := range c.tasks {
+			for i := range t.Threads {
+				if t.Threads[i].ID == r.ID {
+					return plan.Ref{Site: plan.Task, ID: id}
+				}
+			}
+		}
+	}
+	return plan.Ref{}
+}
+
+// nameOf is how messages speak of an object.
+func (c *content) nameOf(r plan.Ref) string {
+	switch r.Site {
+	case plan.Task, plan.MM, plan.FS, plan.SigHand, plan.FDTable:
+		if t := c.reps[plan.Ref{Site: r.Site, ID: r.ID}]; t != nil {
+			return fmt.Sprintf("process %d (%+q)", t.PID, t.Comm)
+		}
+	case plan.Thread:
+		if th := c.threads[r.ID]; th != nil {
+			return fmt.Sprintf("thread %d", th.TID)
+		}
+	}
+	return r.String()
+}
+
+// at lists the steps of one stage.
+func (s *session) at(stage plan.Stage) []step {
+	i := slices.IndexFunc(s.steps, func(x step) bool { return x.Stage == stage })
+	if i < 0 {
+		return nil
+	}
+	j := i
+	for j < len(s.steps) && s.steps[j].Stage == stage {
+		j++
+	}
+	return s.steps[i:j]
+}
+
+// StepError is a step that failed: what was to be done, for which object.
+type StepError struct {
+	Object string
+	Text   string
+	Err    error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Object, e.Text, e.Err) }
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+func (st *step) failed(err error) error {
+	return &StepError{Object: st.name, Text: st.Text, Err: err}
+}

@@ -1,0 +1,152 @@
+package restore
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/calls"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// carryOut executes the steps of a stage. The calls of one step keep their
+// order; between steps, the flow of results decides: a step waits until the
+// results that its next call names are there. Tool and tasks take turns.
+func (s *session) carryOut(stage plan.Stage) error {
+	rest := progressOf(s.at(stage))
+	for len(rest) > 0 {
+		before := remaining(rest)
+		if err := s.runTool(rest); err != nil {
+			return err
+		}
+		if err := s.runTasks(rest); err != nil {
+			return err
+		}
+		rest = unfinished(rest)
+		if len(rest) > 0 && remaining(rest) == before {
+			return rest[0].step.failed(fmt.Errorf("it waits for a result that nothing makes"))
+		}
+	}
+	return nil
+}
+
+// progress is how far a step has come.
+type progress struct {
+	step *step
+	next int
+}
+
+func (p *progress) op() plan.Op { return p.step.Ops[p.next] }
+
+func (p *progress) done() bool { return p.next == len(p.step.Ops) }
+
+func progressOf(steps []step) []*progress {
+	var out []*progress
+	for i := range steps {
+		if len(steps[i].Ops) > 0 {
+			out = append(out, &progress{step: &steps[i]})
+		}
+	}
+	return out
+}
+
+func remaining(ps []*progress) int {
+	n := 0
+	for _, p := range ps {
+		n += len(p.step.Ops) - p.next
+	}
+	return n
+}
+
+func unfinished(ps []*progress) []*progress {
+	var out []*progress
+	for _, p := range ps {
+		if !p.done() {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// runTool executes everything that the tool can do now.
+func (s *session) runTool(ps []*progress) error {
+	for moved := true; moved; {
+		moved = false
+		for _, p := range ps {
+			for !p.done() && s.ready(p.op()) {
+				if err := s.toolOp(p.op()); err != nil {
+					return p.step.failed(err)
+				}
+				p.next++
+				moved = true
+			}
+		}
+	}
+	return nil
+}
+
+// ready says whether an operation is the tool's and has all that it names.
+func (s *session) ready(op plan.Op) bool {
+	switch o := op.(type) {
+	case plan.Move:
+		_, ok := s.made[o.Into]
+		return ok
+	case plan.Call:
+		return o.In.IsZero() && s.hasAll(o.Args)
+	}
+	return false
+}
+
+func (s *session) hasAll(args []plan.Arg) bool {
+	for _, a := range args {
+		if names := a.Kind == plan.ArgResult || a.Kind == plan.ArgFD || a.Kind == plan.ArgFDPath; names && !s.has(a.Ref) {
+			return false
+		}
+		for _, r := range a.Relocs {
+			if !s.hasAll([]plan.Arg{r.Arg}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (s *session) has(r plan.Ref) bool {
+	_, a := s.made[r]
+	_, b := s.inTask[r]
+	return a || b
+}
+
+func (s *session) toolOp(op plan.Op) error {
+	if m, ok := op.(plan.Move); ok {
+		return s.move(m)
+	}
+	c := op.(plan.Call)
+	for _, r := range c.Makes() {
+		if _, ok := s.made[r]; ok {
+			return nil // another record asked for the same
+		}
+	}
+	r, err := calls.Tool(c, s.newNames(nil))
+	if err != nil {
+		return err
+	}
+	c.Named(r, func(name plan.Ref, v int64) { s.learn(c, name, v) })
+	return nil
+}
+
+// opens lists the calls whose results are descriptors, which the tool closes
+// when the tree is done.
+var opens = map[uintptr]bool{
+	unix.SYS_OPEN: true, unix.SYS_OPENAT: true, unix.SYS_OPENAT2: true, unix.SYS_DUP: true, unix.SYS_EVENTFD2: true,
+	unix.SYS_EPOLL_CREATE1: true, unix.SYS_TIMERFD_CREATE: true, unix.SYS_SIGNALFD4: true, unix.SYS_INOTIFY_INIT1: true,
+	unix.SYS_MEMFD_CREATE: true, unix.SYS_PIDFD_OPEN: true, unix.SYS_SOCKET: true, unix.SYS_FCNTL: true,
+	unix.SYS_PIPE2: true, unix.SYS_SOCKETPAIR: true,
+}
+
+func (s *session) learn(c plan.Call, name plan.Ref, v int64) {
+	s.made[name] = v
+	if opens[c.Nr] && v > 2 {
+		s.owned[int(v)] = true
+	}
+}

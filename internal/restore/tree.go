@@ -1,0 +1,320 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/calls"
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// grow makes all tasks of the tree, with their numbers, as empty copies of
+// the stub, and joins them into their sessions and groups.
+func (s *session) grow() error {
+	root := s.family(nil)[0]
+	if err := s.clone(nil, []birth{{node: root, flags: unix.CLONE_PARENT}}); err != nil {
+		return err
+	}
+	if err := s.growBelow(s.bodies[root.ID]); err != nil {
+		return err
+	}
+	if err := s.joinGroups(); err != nil {
+		return err
+	}
+	return s.retire(kind.Vacant)
+}
+
+// birth is a process that another is to clone.
+type birth struct {
+	node  *kind.TaskNode
+	flags uint64
+}
+
+// family lists the processes that b clones: its children, and those siblings
+// that share more with it than with their parent. Nil is the stub.
+func (s *session) family(b *body) []*kind.TaskNode {
+	var out []*kind.TaskNode
+	for i := range s.tree.Tasks {
+		n := &s.tree.Tasks[i]
+		if s.cloner[n] == nil && b == nil || b != nil && s.cloner[n] == b.node {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// growBelow makes the children of a process. A child starts in the session
+// that its parent has at that moment, so those of an older session come
+// before the parent opens its own (setsid(2)).
+func (s *session) growBelow(b *body) error {
+	var before, after []birth
+	for _, n := range s.family(b) {
+		x := birth{node: n, flags: s.shared(n, b.node)}
+		if n.Parent != kind.TaskRef(b.node.ID) {
+			x.flags |= unix.CLONE_PARENT
+		}
+		if b.node.Session == b.node.PID && n.Session != b.node.PID && n.Session != n.PID {
+			before = append(before, x)
+		} else {
+			after = append(after, x)
+		}
+	}
+	if err := s.clone(b, before); err != nil {
+		return err
+	}
+	if err := s.lead(b); err != nil {
+		return err
+	}
+	if err := s.clone(b, after); err != nil {
+		return err
+	}
+	if err := s.cloneThreads(b); err != nil {
+		return err
+	}
+	for _, x := range append(before, after...) {
+		if err := s.growBelow(s.bodies[x.node.ID]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lead makes a process the leader of its session or group, if it is one.
+func (s *session) lead(b *body) error {
+	n := b.node
+	var c plan.Call
+	switch {
+	case n.Session == n.PID:
+		c = plan.Call{Nr: unix.SYS_SETSID}
+		b.session, b.group = n.PID, n.PID
+	case n.Group == n.PID:
+		c = plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(0)}}
+		b.group = n.PID
+	default:
+		return nil
+	}
+	return s.run(b, c)
+}
+
+// run executes one call in the leader of a process.
+func (s *session) run(b *body, cs ...plan.Call) error {
+	p := newProgram(s, b)
+	for _, c := range cs {
+		if err := p.Add(c, nil); err != nil {
+			return err
+		}
+	}
+	if err := b.space.Run(b.leader, p.Inject); err != nil {
+		return fmt.Errorf("process %d: %w", b.node.PID, err)
+	}
+	return nil
+}
+
+func newProgram(s *session, b *body) *calls.Program { return calls.NewProgram(s.newNames(b)) }
+
+// clone makes processes as children (or siblings) of b; nil is the stub.
+func (s *session) clone(b *body, births []birth) error {
+	if len(births) == 0 {
+		return nil
+	}
+	space, thread := s.stub.Space, s.stub.Thread
+	if b != nil {
+		space, thread = b.space, b.leader
+	}
+	p := newProgram(s, b)
+	for _, x := range births {
+		args := abi.CloneArgs{Flags: x.flags | unix.CLONE_PTRACE, ExitSignal: uint64(x.node.ExitSignal)}
+		if x.flags&unix.CLONE_PARENT != 0 {
+			args.ExitSignal = 0 // it is the cloner's (clone(2))
+		}
+		if err := p.Add(cloneCall(args, x.node.PID), x.node.PID); err != nil {
+			return err
+		}
+	}
+	if err := space.Run(thread, p.Inject); err != nil {
+		return cloneError(p, err)
+	}
+	for _, x := range births {
+		if err := s.adopt(b, x, space); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
+	nb := &body{node: x.node, threads: map[uint32]*inject.Thread{}, used: map[int]bool{s.ctl: true}}
+	if parent != nil {
+		nb.session, nb.group = parent.session, parent.group
+	}
+	var err error
+	if x.flags&unix.CLONE_VM != 0 {
+		nb.space = space
+		nb.leader, err = space.AdoptThread(int(x.node.PID))
+	} else {
+		nb.space, nb.leader, err = space.AdoptProcess(int(x.node.PID))
+	}
+	if err != nil {
+		return err
+	}
+	if len(x.node.Threads) > 0 {
+		nb.threads[x.node.Threads[0].ID] = nb.leader
+	}
+	s.bodies[x.node.ID] = nb
+	return nil
+}
+
+// cloneCall makes one task with a number of our choice (clone3(2), set_tid).
+func cloneCall(a abi.CloneArgs, pid kind.PID) plan.Call {
+	a.SetTIDSize = 1
+	tid := abi.CloneArgsSetTID
+	number := []byte{byte(pid), byte(pid >> 8), byte(pid >> 16), byte(pid >> 24)}
+	return plan.Call{Nr: unix.SYS_CLONE3, Args: []plan.Arg{
+		plan.Buf(a.Encode(), plan.Reloc{Off: tid, Size: 8, Arg: plan.Buf(number)}),
+		plan.Int(abi.SizeofCloneArgs)}, Ret: plan.Exactly(int64(pid))}
+}
+
+// cloneThreads makes the other threads of a process.
+func (s *session) cloneThreads(b *body) error {
+	if len(b.node.Threads) < 2 {
+		return nil
+	}
+	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD |
+		unix.CLONE_SYSVSEM | unix.CLONE_PTRACE
+	p := newProgram(s, b)
+	for _, th := range b.node.Threads[1:] {
+		if err := p.Add(cloneCall(abi.CloneArgs{Flags: flags}, th.TID), th.TID); err != nil {
+			return err
+		}
+	}
+	if err := b.space.Run(b.leader, p.Inject); err != nil {
+		return cloneError(p, err)
+	}
+	for i := range b.node.Threads[1:] {
+		th := &b.node.Threads[i+1]
+		t, err := b.space.AdoptThread(int(th.TID))
+		if err != nil {
+			return err
+		}
+		b.threads[th.ID] = t
+	}
+	return nil
+}
+
+// cloneError names the number that was not to be had.
+func cloneError(p *calls.Program, err error) error {
+	tag, _, ok := p.Failed()
+	pid, isPID := tag.(kind.PID)
+	if !ok || !isPID {
+		return err
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return &TakenError{PIDs: []Taken{takenBy(int(pid))}}
+	}
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("making process %d: original PIDs want CAP_CHECKPOINT_RESTORE: %w", pid, err)
+	}
+	return fmt.Errorf("making process %d: %w", pid, err)
+}
+
+// joinGroups has every process join its group, now that all leaders are there.
+func (s *session) joinGroups() error {
+	own := kind.PID(kernelio.ProcessGroup())
+	for i := range s.tree.Tasks {
+		b := s.bodies[s.tree.Tasks[i].ID]
+		want := b.node.Group
+		if want == 0 {
+			want = own
+		}
+		have := b.group
+		if have == 0 {
+			have = own
+		}
+		if want == have {
+			continue
+		}
+		if err := s.run(b, plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(uint32(want))}}); err != nil {
+			return fmt.Errorf("joining process group %d: %w", want, err)
+		}
+		b.group = want
+	}
+	return nil
+}
+
+// chooseCloners decides who clones whom. A process is cloned by its parent,
+// or by a sibling if it shares with that one what it does not share with the
+// parent: sharing can only begin at a clone.
+func (c *content) chooseCloners() error {
+	c.cloner = map[*kind.TaskNode]*kind.TaskNode{}
+	for i := range c.tree.Tasks {
+		n := &c.tree.Tasks[i]
+		if i == 0 {
+			continue
+		}
+		earlier := c.tree.Tasks[:i]
+		k := slices.IndexFunc(earlier, func(m kind.TaskNode) bool { return c.mayClone(&m, n, earlier) })
+		if k < 0 {
+			return fmt.Errorf("process %d: what it shares with others, and its session, cannot be had from its parent", n.PID)
+		}
+		c.cloner[n] = &earlier[k]
+	}
+	return nil
+}
+
+// mayClone says whether m can clone n: m is its parent, or has the same
+// parent; and m shares all that n shares with anybody who is there before.
+func (c *content) mayClone(m, n *kind.TaskNode, earlier []kind.TaskNode) bool {
+	if !alive(m) || n.Parent != kind.TaskRef(m.ID) && n.Parent != m.Parent {
+		return false
+	}
+	if n.Session != n.PID && n.Session != m.Session && n.Session != c.bornIn(m) {
+		return false
+	}
+	if !alive(n) {
+		return true
+	}
+	for i := range earlier {
+		e := &earlier[i]
+		if !alive(e) {
+			continue
+		}
+		if e.MM == n.MM && m.MM != n.MM || e.FDTable == n.FDTable && m.FDTable != n.FDTable ||
+			e.FS == n.FS && m.FS != n.FS || e.SigHand == n.SigHand && m.SigHand != n.SigHand {
+			return false
+		}
+	}
+	return true
+}
+
+// bornIn is the session in which a process starts.
+func (c *content) bornIn(n *kind.TaskNode) kind.PID {
+	if p := c.cloner[n]; p != nil && n.Session == n.PID {
+		return p.Session
+	}
+	return n.Session
+}
+
+// shared gives the clone flags for what two processes share.
+func (s *session) shared(n, m *kind.TaskNode) uint64 {
+	if !alive(n) {
+		return 0
+	}
+	var f uint64
+	for _, x := range []struct {
+		same bool
+		flag uint64
+	}{{n.MM == m.MM, unix.CLONE_VM}, {n.FDTable == m.FDTable, unix.CLONE_FILES},
+		{n.FS == m.FS, unix.CLONE_FS}, {n.SigHand == m.SigHand, unix.CLONE_SIGHAND}} {
+		if x.same {
+			f |= x.flag
+		}
+	}
+	return f
+}

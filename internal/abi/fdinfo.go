@@ -24,6 +24,7 @@ type FDInfo struct {
 	Pidfd    *PidfdInfo
 	Uffd     *UffdInfo
 	TTYIndex *uint64 // the N of /dev/pts/N whose master this is
+	TUN      *string // the interface of a /dev/net/tun, "" when unattached
 	SCMFds   *uint64 // descriptors in flight towards this unix socket
 	Fanotify []string
 	IOUring  []string
@@ -82,7 +83,8 @@ type PidfdInfo struct {
 type UffdInfo struct {
 	Pending, Total uint64
 	API            uint64
-	Features       uint64
+	Features       uint64 // enabled by UFFDIO_API; 1<<31 says that it was called
+	Available      uint64 // of this kernel
 }
 
 // ParseFDInfo reads the whole text of an fdinfo file.
@@ -130,6 +132,10 @@ func (f *FDInfo) set(key string, val, line []byte) (known, ok bool) {
 	case "tty-index":
 		f.TTYIndex = new(uint64)
 		return true, scan(val, 10, f.TTYIndex)
+	case "iff":
+		name := string(val)
+		f.TUN = &name
+		return true, true
 	case "scm_fds":
 		f.SCMFds = new(uint64)
 		return true, scan(val, 10, f.SCMFds)
@@ -208,10 +214,11 @@ func scanPair(val []byte, t *Timespec) bool {
 	return ok && string(rest) == ")"
 }
 
-// scanUffdAPI reads "aa:0:features" (userfaultfd_show_fdinfo).
+// scanUffdAPI reads "aa:enabled:available" (userfaultfd_show_fdinfo).
 func scanUffdAPI(val []byte, u *UffdInfo) bool {
 	f := bytes.Split(val, []byte{':'})
-	return len(f) == 3 && scan(f[0], 16, &u.API) && scan(f[2], 16, &u.Features)
+	return len(f) == 3 && scan(f[0], 16, &u.API) && scan(f[1], 16, &u.Features) &&
+		scan(f[2], 16, &u.Available)
 }
 
 // addEpoll reads "tfd: 5 events: 19 data: 5  pos:0 ino:61 sdev:7".

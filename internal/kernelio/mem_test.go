@@ -199,3 +199,13 @@ func TestEntriesShowSharing(t *testing.T) {
 		t.Error("page 1 is shared")
 	}
 }
+
+func TestRegionsJoin(t *testing.T) {
+	r := func(a, b uint64, c abi.PageCategories) abi.PageRegion {
+		return abi.PageRegion{Start: a, End: b, Categories: c}
+	}
+	got := appendRegions(nil, r(1, 2, 4), r(2, 3, 4), r(3, 4, 5), r(5, 6, 5))
+	if want := []abi.PageRegion{r(1, 3, 4), r(3, 4, 5), r(5, 6, 5)}; !slices.Equal(got, want) {
+		t.Error(got)
+	}
+}

@@ -66,7 +66,7 @@ func deviceInode(i *kind.InodeSite) inodeClass {
 
 func regularInode(i *kind.InodeSite) inodeClass {
 	switch {
-	case !strings.HasPrefix(i.Path, "/"):
+	case !strings.HasPrefix(i.Path, "/"), isInternal(i):
 		return inodeUnsupported
 	case !i.Deleted:
 		return inodeRegular
@@ -77,6 +77,18 @@ func regularInode(i *kind.InodeSite) inodeClass {
 	}
 	return memoryInode(i)
 }
+
+// isInternal knows the files of mounts that only the kernel itself uses.
+func isInternal(i *kind.InodeSite) bool {
+	switch i.Stat.FSType {
+	case unix.SECRETMEM_MAGIC, unix.GUEST_MEMFD_MAGIC, unix.DMA_BUF_MAGIC, unix.NSFS_MAGIC, unix.PID_FS_MAGIC, aioMagic:
+		return true
+	}
+	return strings.HasPrefix(i.Path, "/[") && i.Deleted // [aio], [kvm-gmem]
+}
+
+// aioMagic is AIO_RING_MAGIC (fs/aio.c).
+const aioMagic = 0x5a3c69f0
 
 func hugeInode(i *kind.InodeSite) inodeClass {
 	if i.Path == "/anon_hugepage" { // hugetlb_file_setup callers in mm/mmap.c

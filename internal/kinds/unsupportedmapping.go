@@ -1,0 +1,16 @@
+package kinds
+
+import (
+	"fmt"
+
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// UnsupportedMapping claims the mappings that are neither memory nor file nor
+// among the kernel's own that ckpt knows, such as [uprobes].
+func UnsupportedMapping() kind.Kind {
+	return claimingRefusal("unsupportedmapping", plan.Mapping, maps(mapUnsupported), func(m *kind.MappingSite) string {
+		return fmt.Sprintf("a mapping of a sort that ckpt does not know: %+q (VmFlags %v)", m.VMA.Path, m.VMA.Flags)
+	})
+}

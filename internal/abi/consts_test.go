@@ -102,6 +102,7 @@ const headers = `#define _GNU_SOURCE
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <linux/types.h>
+#include <linux/sched/types.h>
 #include <linux/auxvec.h>
 #include <linux/capability.h>
 #include <linux/futex.h>

@@ -1,7 +1,7 @@
 package kinds
 
 import (
-	"crypto/sha256"
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -13,9 +13,10 @@ import (
 
 type specialRecord struct {
 	span
-	Name   string `cbor:"3,keyasint"`           // as in /proc/PID/maps
-	Digest []byte `cbor:"4,keyasint,omitempty"` // SHA-256 of [vdso]
-	Kernel string `cbor:"5,keyasint,omitempty"` // release of the kernel whose [vdso] it is
+	Name    string `cbor:"3,keyasint"`           // as in /proc/PID/maps
+	Build   []byte `cbor:"4,keyasint,omitempty"` // build id of [vdso]: a hash of what its linker made
+	BuildAt uint16 `cbor:"5,keyasint,omitempty"` // where it is, from Start
+	Kernel  string `cbor:"6,keyasint,omitempty"` // release of the kernel whose [vdso] it is
 }
 
 const vsyscall = "[vsyscall]"
@@ -55,10 +56,27 @@ func dumpSpecial(_ kind.Dump, m *kind.MappingSite, _ []plan.Result) (specialReco
 	if err != nil {
 		return r, fmt.Errorf("reading the vdso: %w", err)
 	}
-	sum := sha256.Sum256(code)
-	r.Digest = sum[:]
+	if r.Build, r.BuildAt = buildID(code); r.Build == nil {
+		return r, kind.Unsupportedf("a vdso without a build id, which nobody could recognise")
+	}
 	r.Kernel, err = release(m.MM.Do)
 	return r, err
+}
+
+const buildBytes = 20 // ld --build-id=sha1
+
+// buildID finds the build id in the first page of an ELF image: a note of
+// type 3 (NT_GNU_BUILD_ID), name "GNU" and 20 bytes (elf(5)). The image is the
+// target's word, so it is searched and not followed.
+func buildID(code []byte) (id []byte, at uint16) {
+	note := []byte("\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00")
+	page := code[:min(len(code), pageSize)]
+	i := bytes.Index(page, note)
+	if i < 0 || i+len(note)+buildBytes > len(page) {
+		return nil, 0
+	}
+	i += len(note)
+	return page[i : i+buildBytes], uint16(i)
 }
 
 // readMemory reads a small range of a frozen process (proc_pid_mem(5)).
@@ -92,10 +110,12 @@ func (r specialRecord) check() error {
 	switch {
 	case !isSpecial(r.Name):
 		return fmt.Errorf("no mapping of the kernel's: %+q", r.Name)
-	case code != (len(r.Digest) == sha256.Size), !code && len(r.Digest) > 0:
-		return errors.New("a digest of what has none, or none")
-	case len(r.Kernel) > 64 || !code && r.Kernel != "":
-		return errors.New("a kernel release where there is none")
+	case code && (len(r.Build) != buildBytes || r.BuildAt > pageSize-buildBytes):
+		return errors.New("no build id")
+	case !code && (len(r.Build) > 0 || r.BuildAt != 0 || r.Kernel != ""):
+		return errors.New("a build id of what has none")
+	case len(r.Kernel) > 64: // struct new_utsname
+		return errors.New("a long kernel release")
 	case r.Name == vsyscall: // lies above all addresses of processes
 		return nil
 	case r.len() > 1<<20:
@@ -112,5 +132,21 @@ func (r specialRecord) plan(h *kind.Host) []plan.Step {
 	move := inTask(h, unix.SYS_MREMAP, from, plan.Int(r.len()), plan.Int(r.len()),
 		plan.Int(unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED), plan.Int(r.Start))
 	move.Ret = plan.Exactly(int64(r.Start))
-	return oneStep(plan.Create, fmt.Sprintf("move %s to %v", r.Name, r.span), move)
+	steps := oneStep(plan.Create, fmt.Sprintf("move %s to %v", r.Name, r.span), move)
+	if len(r.Build) == 0 {
+		return steps
+	}
+	return append(r.compare(h, from), steps...)
+}
+
+// compare has the task read the build id of the vdso that it was born with.
+func (r specialRecord) compare(h *kind.Host, from plan.Arg) []plan.Step {
+	fd, end := slot(h.Self, 1), int(r.BuildAt)+buildBytes
+	open := inTask(h, unix.SYS_OPENAT, atCwd, plan.Str("/proc/self/mem"), plan.Int(unix.O_RDONLY|unix.O_CLOEXEC))
+	open.Out = fd
+	read := inTask(h, unix.SYS_PREAD64, plan.ResultOf(fd), plan.Out(end), plan.Int(end), from)
+	read.Ret = plan.Exactly(int64(end))
+	read.Expect = []plan.Field{{Off: int(r.BuildAt), Want: r.Build, Name: "build id"}}
+	return oneStep(plan.Create, fmt.Sprintf("recognise the vdso of Linux %s", r.Kernel),
+		open, read, inTask(h, unix.SYS_CLOSE, plan.ResultOf(fd)))
 }

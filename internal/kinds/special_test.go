@@ -44,19 +44,40 @@ func TestSpecialsOfThisKernel(t *testing.T) {
 				t.Errorf("%s contributes to %s", k.Name(), name)
 			}
 		}
-		r, _ := taken(t, Special(), nil, m)
+		r, steps := taken(t, Special(), nil, m)
 		got := r.(*specialRecord)
-		if code := name == "[vdso]"; code != (len(got.Digest) == 32) || code != (got.Kernel != "") {
-			t.Errorf("%s: %+v", name, got)
+		if code := name == "[vdso]"; code != (len(got.Build) == buildBytes) || code != (got.Kernel != "") || code != (len(steps) == 2) {
+			t.Errorf("%s: %+v: %v", name, got, steps)
 		}
 	}
-	again, _ := taken(t, Special(), nil, own["[vdso]"])
-	other := *own["[vdso]"]
-	other.VMA.Start += pageSize
-	part, _ := taken(t, Special(), nil, &other)
-	if r, _ := taken(t, Special(), nil, own["[vdso]"]); !bytes.Equal(r.(*specialRecord).Digest, again.(*specialRecord).Digest) ||
-		bytes.Equal(part.(*specialRecord).Digest, again.(*specialRecord).Digest) {
-		t.Error("the digest is not that of the contents")
+}
+
+// The test's own vdso is the one that a record of it asks for, and no other.
+func TestVDSOIsRecognised(t *testing.T) {
+	m := ownSpecials(t)["[vdso]"]
+	r, _ := taken(t, Special(), nil, m)
+	for _, c := range []struct {
+		want string
+		with func(*specialRecord)
+	}{
+		{"", func(*specialRecord) {}},
+		{"changed since the dump: build id ", func(r *specialRecord) { r.Build[3] ^= 1 }},
+		{"changed since the dump: build id ", func(r *specialRecord) { r.BuildAt += 4 }},
+	} {
+		w, rec := newWorld(t), *r.(*specialRecord)
+		rec.Build = bytes.Clone(rec.Build)
+		c.with(&rec)
+		w.values[plan.Ref{Site: plan.MM, ID: 3, Slot: kind.SlotVDSO}] = int64(m.VMA.Start)
+		h := &kind.Host{Self: plan.Ref{Site: plan.Mapping, ID: 7}, Within: plan.Ref{Site: plan.MM, ID: 3}}
+		var err error
+		for _, op := range Special().Plan(&rec, h)[0].Ops {
+			if err == nil {
+				err = w.op(op)
+			}
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
 	}
 }
 
@@ -72,14 +93,15 @@ func TestSpecialRefuses(t *testing.T) {
 	refused(t, Special(), vma(t, "7ff000000000-7ff000004000 r--p 00000000 00:00 0 [vvar]", "rd mr pf io de dd sl"), "sealed")
 	m := vma(t, "7ff000000000-7ff000001000 --xp 00000000 00:00 0 [uprobes]", "ex mr mw me dc de io")
 	refused(t, UnsupportedMapping(), m, "[uprobes]")
-	sum := make([]byte, 32)
+	id := make([]byte, buildBytes)
 	at := span{0x10000, 0x12000}
-	checks(t, Special(), []specialRecord{{span: at, Name: "[vdso]", Digest: sum, Kernel: "6.18"}, {span: at, Name: "[vvar]"}},
+	checks(t, Special(), []specialRecord{{span: at, Name: "[vdso]", Build: id, BuildAt: 4076, Kernel: "6.18"}, {span: at, Name: "[vvar]"}},
 		map[string]specialRecord{
 			"another name": {span: at, Name: "[heap]"},
-			"no digest":    {span: at, Name: "[vdso]"},
-			"half a one":   {span: at, Name: "[vdso]", Digest: sum[:16]},
-			"one too many": {span: at, Name: "[vvar]", Digest: sum},
+			"no build id":  {span: at, Name: "[vdso]"},
+			"half a one":   {span: at, Name: "[vdso]", Build: id[:16]},
+			"beyond":       {span: at, Name: "[vdso]", Build: id, BuildAt: 4077},
+			"one too many": {span: at, Name: "[vvar]", Build: id},
 			"a kernel":     {span: at, Name: "[vvar]", Kernel: "6.18"},
 			"large":        {span: span{0x10000, 0x10000 + 2<<20}, Name: "[vvar]"},
 			"nowhere":      {Name: "[vvar]"},

@@ -17,13 +17,14 @@ type Frozen struct {
 	Threads map[int]*Thread // by TID
 	Zombies []int           // TIDs that have ended but are not reaped
 	zombie  map[int]bool
+	tr      *Tracer
 }
 
 // Freeze seizes and stops all tasks that list names; it asks again until no
 // new one shows, since what runs may clone. Tasks that end meanwhile are left
 // out. When it fails, everything runs on.
 func (tr *Tracer) Freeze(list func() ([]int, error), o Options, deadline time.Time) (*Frozen, error) {
-	f := &Frozen{Threads: map[int]*Thread{}, zombie: map[int]bool{}}
+	f := &Frozen{tr: tr, Threads: map[int]*Thread{}, zombie: map[int]bool{}}
 	err := tr.try(func() error { return f.freeze(tr, list, o, deadline) })
 	if err != nil {
 		return nil, errors.Join(err, f.Thaw())
@@ -164,7 +165,7 @@ func (f *Frozen) stopLate(t *Thread, deadline time.Time) error {
 // releaseChildren lets the stopped threads of t's children run.
 func (f *Frozen) releaseChildren(t *Thread) (released []*Thread, err error) {
 	for _, c := range f.Threads {
-		if c.stop.Kind == Running || !isChild(c.pid, t.pid) {
+		if c.stop.Kind == Running || !isChild(c.PID(), t.PID()) {
 			continue
 		}
 		if err := c.resume(0); err != nil && !errors.Is(err, ErrGone) {
@@ -202,31 +203,40 @@ func inVfork(tid int) bool {
 	return false
 }
 
-// Thaw lets all threads go.
+// Thaw lets all threads go, all at about the same time: a thread that runs
+// while others of its process are traced is woken by signals that are ignored.
 func (f *Frozen) Thaw() error {
 	var all error
-	for tid, t := range f.Threads {
-		if err := t.letGo(); err != nil && !errors.Is(err, ErrGone) {
+	note := func(err error) {
+		if err != nil && !errors.Is(err, ErrGone) {
 			all = errors.Join(all, err)
 		}
-		delete(f.Threads, tid)
 	}
+	f.tr.Do(func() {
+		for _, t := range f.Threads {
+			note(t.halted())
+		}
+		for tid, t := range f.Threads {
+			note(t.wrap("detaching", kernelio.PtraceDetach(tid, 0)))
+			delete(f.Threads, tid)
+		}
+	})
 	return all
 }
 
-// letGo detaches a thread that is stopped or was asked to. A running one
-// cannot be detached: it stops first, if it does.
-func (t *Thread) letGo() error {
-	if t.stop.Kind != Running {
-		return t.Detach(0)
+// halted makes sure that the thread can be detached: that it is stopped, in a
+// state that is its own.
+func (t *Thread) halted() error {
+	if t.own != nil {
+		return fmt.Errorf("task %d still runs in a space", t.tid)
 	}
-	return t.tr.try(func() error {
-		if err := kernelio.PtraceInterrupt(t.tid); err != nil {
-			return t.fail("interrupting", err)
+	if t.stop.Kind == Running {
+		if err := t.interrupt(); err != nil {
+			return err
 		}
 		if err := t.waitEventStop(time.Now().Add(vforkTime)); err != nil {
 			return err
 		}
-		return t.Detach(0)
-	})
+	}
+	return t.smooth()
 }

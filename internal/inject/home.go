@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"time"
@@ -58,7 +59,7 @@ func Open(t *Thread, size uint64) (*Space, error) {
 	s := &Space{tr: t.tr, slots: map[*Thread]*slot{}}
 	err := t.tr.try(func() error { return s.open(t, size) })
 	if err != nil {
-		return nil, fmt.Errorf("running calls in process %d: %w", t.pid, err)
+		return nil, fmt.Errorf("running calls in process %d: %w", t.PID(), err)
 	}
 	return s, nil
 }
@@ -314,7 +315,7 @@ func (s *Space) close() error {
 		err = os.NewSyscallError("munmap", unix.Errno(-ret))
 	}
 	if err != nil {
-		return fmt.Errorf("taking the space of process %d away: %w", h.thread.pid, err)
+		return fmt.Errorf("taking the space of process %d away: %w", h.thread.PID(), err)
 	}
 	return s.restore(h.thread)
 }
@@ -384,6 +385,8 @@ func (s *Space) share() error {
 		return nil
 	}
 	sl.leave = h.frameB()
-	_, err := s.mem.WriteAt(sl.encode(), int64(sl.control))
+	// That word alone: the thread may be running.
+	at := int64(sl.control + controlLeave)
+	_, err := s.mem.WriteAt(binary.LittleEndian.AppendUint64(nil, sl.leave), at)
 	return err
 }

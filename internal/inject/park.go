@@ -38,12 +38,7 @@ func (s *Space) AdoptProcess(tid int) (n *Space, t *Thread, err error) {
 
 func (s *Space) adopt(tid int) (*Thread, error) {
 	t := &Thread{tr: s.tr, tid: tid, opts: ExitKill}
-	if err := t.waitEventStop(time.Now().Add(stopTime)); err != nil {
-		return nil, err
-	}
-	var err error
-	t.pid, err = tgid(tid)
-	return t, err
+	return t, t.waitEventStop(time.Now().Add(stopTime))
 }
 
 // fork is the Space of a process that was forked from that of s. What the
@@ -145,7 +140,7 @@ func (s *Space) vanish(t *Thread, vmas []abi.VMA) (err error) {
 		err = s.unmapBy(t, vmas)
 	}
 	if err != nil {
-		return fmt.Errorf("%w %d: %w", ErrLeft, t.pid, err)
+		return fmt.Errorf("%w %d: %w", ErrLeft, t.PID(), err)
 	}
 	return nil
 }

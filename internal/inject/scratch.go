@@ -34,7 +34,7 @@ func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uin
 		return 0, errNoScratch
 	}
 	stack, sp := &vmas[i], t.own.regs.Rsp
-	onMain := t.tid == t.pid && sp >= stack.Start && sp < stack.End
+	onMain := t.tid == t.PID() && sp >= stack.Start && sp < stack.End
 	limit := stack.End
 	if onMain {
 		limit = sp - redZone

@@ -181,6 +181,7 @@ func (s *Space) finish(t *Thread) error {
 // of SIGCONT, for one.
 func (s *Space) awaitEnd(t *Thread, sl *slot) (state, last uint64, err error) {
 	var w waiter
+	deadline := time.Now().Add(programTime)
 	var b [16]byte
 	for {
 		if _, err := s.mem.ReadAt(b[:], int64(sl.control)); err != nil {
@@ -193,14 +194,18 @@ func (s *Space) awaitEnd(t *Thread, sl *slot) (state, last uint64, err error) {
 		if state != 0 {
 			return state, last, nil
 		}
-		if err := s.nudge(t, sl, &w); err != nil {
+		if err := s.nudge(t, &w); err != nil {
 			return 0, 0, err
+		}
+		if w.expired(deadline) {
+			err := s.halt(t, sl)
+			return 0, 0, errors.Join(fmt.Errorf("a program in task %d: %w", t.tid, ErrDeadline), err)
 		}
 	}
 }
 
 // nudge is done between two looks at the control block.
-func (s *Space) nudge(t *Thread, sl *slot, w *waiter) error {
+func (s *Space) nudge(t *Thread, w *waiter) error {
 	w.pause()
 	if w.turns%16 != 0 && w.turns < yields {
 		return nil
@@ -234,6 +239,10 @@ func (s *Space) halt(t *Thread, sl *slot) error {
 	r.Rip, r.OrigRax = s.text+s.tr.code.at[pieceLeave], abi.NoSyscall
 	return t.setRegs(r)
 }
+
+// programTime is how long a program may run. None of the calls that a dump
+// or a restore makes waits for anybody.
+const programTime = 30 * time.Second
 
 // stopTime is how long a thread may take to stop that has nothing to do but
 // that.

@@ -191,8 +191,12 @@ func (t *Thread) wrap(what string, err error) error {
 // by restart_syscall(2), since filters that do not allow that are common.
 func (t *Thread) smooth() error {
 	r, err := t.getRegs()
-	if err != nil || !r.InSyscall() {
+	if err != nil {
 		return err
+	}
+	again, changed := abi.RestartEINTR(r)
+	if !changed && !abi.InRestartBlock(r) {
+		return nil
 	}
 	st, err := readStatus(t.tid)
 	if err != nil {
@@ -202,11 +206,10 @@ func (t *Thread) smooth() error {
 	if err != nil {
 		return t.fail("reading the signal mask", err)
 	}
-	again, changed := abi.RestartEINTR(r)
 	switch {
-	case changed && st.pending&^mask == 0:
+	case changed && st.pending&st.caught&^mask == 0: // no handler is about to run
 		return t.setRegs(again)
-	case st.seccomp != 0 && abi.InRestartBlock(r):
+	case !changed && st.seccomp != 0:
 		return t.setRegs(abi.Restartable(r))
 	}
 	return nil

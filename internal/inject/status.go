@@ -18,7 +18,8 @@ type status struct {
 	tracer   int
 	seccomp  int
 	pending  abi.SigSet // the thread's and the process's
-	features string     // x86_Thread_features: shstk, wrss
+	caught   abi.SigSet
+	features string // x86_Thread_features: shstk, wrss
 }
 
 func readStatus(tid int) (status, error) {
@@ -46,6 +47,9 @@ func parseStatus(text []byte) (st status) {
 		case "SigPnd", "ShdPnd":
 			n, _ := strconv.ParseUint(value, 16, 64)
 			st.pending |= abi.SigSet(n)
+		case "SigCgt":
+			n, _ := strconv.ParseUint(value, 16, 64)
+			st.caught = abi.SigSet(n)
 		case "x86_Thread_features":
 			st.features = value
 		}
@@ -53,11 +57,13 @@ func parseStatus(text []byte) (st status) {
 	return st
 }
 
-// tgid is the process that task tid belongs to.
-func tgid(tid int) (int, error) {
+// where describes what a task is doing, for an error.
+func where(tid int) string {
 	st, err := readStatus(tid)
 	if err != nil {
-		return 0, fmt.Errorf("task %d: %w (%w)", tid, ErrGone, err)
+		return ""
 	}
-	return st.tgid, nil
+	call, _ := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", tid))
+	nr, _, _ := strings.Cut(strings.TrimSpace(string(call)), " ")
+	return fmt.Sprintf(" (state %c, system call %s)", st.state, nr)
 }

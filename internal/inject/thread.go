@@ -51,7 +51,7 @@ type Stop struct {
 type Thread struct {
 	tr   *Tracer
 	tid  int
-	pid  int
+	pid  int // 0 until it is asked for
 	opts Options
 	stop Stop
 	own  *context // what is its own, while its registers are not
@@ -67,8 +67,15 @@ type context struct {
 // TID is the thread's id in the tool's PID namespace.
 func (t *Thread) TID() int { return t.tid }
 
-// PID is the id of its process (its thread group).
-func (t *Thread) PID() int { return t.pid }
+// PID is the id of its process (its thread group); 0 if it has ended.
+func (t *Thread) PID() int {
+	if t.pid == 0 {
+		if st, err := readStatus(t.tid); err == nil {
+			t.pid = st.tgid
+		}
+	}
+	return t.pid
+}
 
 // Stop is how it stopped, by the last WaitStop.
 func (t *Thread) Stop() Stop { return t.stop }
@@ -87,9 +94,7 @@ func (t *Thread) seize() error {
 	if err := kernelio.PtraceSeize(t.tid, t.opts.kernelOptions()); err != nil {
 		return t.explain(err)
 	}
-	pid, err := tgid(t.tid)
-	t.pid = pid
-	return err
+	return nil
 }
 
 // explain finds out why a task could not be seized: ptrace says EPERM for
@@ -123,12 +128,11 @@ func (t *Thread) fail(what string, err error) error {
 
 // Interrupt asks the thread to stop; WaitStop waits until it has.
 func (t *Thread) Interrupt() error {
-	return t.tr.try(func() error {
-		if err := kernelio.PtraceInterrupt(t.tid); err != nil {
-			return t.fail("interrupting", err)
-		}
-		return nil
-	})
+	return t.tr.try(t.interrupt)
+}
+
+func (t *Thread) interrupt() error {
+	return t.wrap("interrupting", kernelio.PtraceInterrupt(t.tid))
 }
 
 // WaitStop waits until the thread that was interrupted is stopped. Signals
@@ -152,6 +156,10 @@ func (t *Thread) waitEventStop(deadline time.Time) error {
 				t.stop = Stop{Kind: StopGroup, Signal: sig}
 			}
 			return nil
+		}
+		// Any trap takes the place of the one that was asked for (ptrace_stop).
+		if err := t.interrupt(); err != nil {
+			return err
 		}
 		if err := t.pass(ev); err != nil {
 			return err
@@ -188,7 +196,7 @@ func (t *Thread) await(deadline time.Time) (kernelio.TaskEvent, error) {
 			return ev, err
 		}
 		if w.pause(); w.expired(deadline) {
-			return ev, fmt.Errorf("task %d: %w", t.tid, ErrDeadline)
+			return ev, fmt.Errorf("task %d%s: %w", t.tid, where(t.tid), ErrDeadline)
 		}
 	}
 }
@@ -217,10 +225,7 @@ func (t *Thread) Detach(sig syscall.Signal) error {
 		if err := t.smooth(); err != nil {
 			return err
 		}
-		if err := kernelio.PtraceDetach(t.tid, int(sig)); err != nil {
-			return t.fail("detaching", err)
-		}
-		return nil
+		return t.wrap("detaching", kernelio.PtraceDetach(t.tid, int(sig)))
 	})
 }
 

@@ -12,7 +12,6 @@ func TestParseLocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vda := unix.Mkdev(0xfe, 0)
 	equal(t, got, []Lock{
 		{1, false, "LEASE", "ACTIVE", "READ", 14622, vda, 9978496, 0, MaxOffset},
 		{2, false, "OFDLCK", "ADVISORY", "WRITE", -1, vda, 9978495, 5, MaxOffset},

@@ -9,87 +9,93 @@ import (
 	"testing"
 )
 
+// begin is CreateAtomic on a filesystem with O_TMPFILE, or without.
+type begin func(path string, replace bool) (*AtomicFile, error)
+
 func TestAtomicFile(t *testing.T) {
-	for name, begin := range map[string]func(string, bool) (*AtomicFile, error){
-		"unnamed": CreateAtomic, "named": createNamedForTest,
+	for name, test := range map[string]func(*testing.T, begin){
+		"commit": testCommit, "abort": testAbort, "lost race": testLostRace, "replace": testReplace,
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			path := filepath.Join(dir, "out")
-			a, err := begin(path, false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			big := bytes.Repeat([]byte("0123456789"), 1<<20)
-			for _, b := range [][]byte{[]byte("head"), big, big} {
-				if n, err := a.Write(b); n != len(b) || err != nil {
-					t.Fatal(n, err)
-				}
-			}
-			if _, err := os.Stat(path); err == nil {
-				t.Error("visible before Commit")
-			}
-			if err := a.Commit(); err != nil {
-				t.Fatal(err)
-			}
-			got, err := os.ReadFile(path)
-			if err != nil || len(got) != 4+2*len(big) || string(got[:6]) != "head01" {
-				t.Errorf("%d %v", len(got), err)
-			}
-			if st, _ := os.Stat(path); st.Mode() != 0o600 {
-				t.Error(st.Mode())
-			}
-			if err := a.Abort(); err != nil {
-				t.Error(err)
-			}
-			only(t, dir, "out")
-		})
-		t.Run(name+" abort", func(t *testing.T) {
-			dir := t.TempDir()
-			a, err := begin(filepath.Join(dir, "out"), false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.Write([]byte("x"))
-			if err := a.Abort(); err != nil {
-				t.Error(err)
-			}
-			only(t, dir)
-		})
-		t.Run(name+" lost race", func(t *testing.T) {
-			dir := t.TempDir()
-			path := filepath.Join(dir, "out")
-			a, err := begin(path, false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			os.WriteFile(path, []byte("theirs"), 0o600)
-			if err := a.Commit(); !errors.Is(err, fs.ErrExist) {
-				t.Error(err)
-			}
-			if got, _ := os.ReadFile(path); string(got) != "theirs" {
-				t.Errorf("%q", got)
-			}
-			only(t, dir, "out")
-		})
-		t.Run(name+" replace", func(t *testing.T) {
-			dir := t.TempDir()
-			path := filepath.Join(dir, "out")
-			os.WriteFile(path, []byte("old"), 0o644)
-			a, err := begin(path, true)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.Write([]byte("new"))
-			if err := a.Commit(); err != nil {
-				t.Error(err)
-			}
-			if got, _ := os.ReadFile(path); string(got) != "new" {
-				t.Errorf("%q", got)
-			}
-			only(t, dir, "out")
-		})
+		t.Run(name, func(t *testing.T) { test(t, CreateAtomic) })
+		t.Run(name+" with a name", func(t *testing.T) { test(t, createNamedForTest) })
 	}
+}
+
+func (f begin) must(t *testing.T, path string, replace bool) *AtomicFile {
+	t.Helper()
+	a, err := f(path, replace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func testCommit(t *testing.T, begin begin) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	a := begin.must(t, path, false)
+	big := bytes.Repeat([]byte("0123456789"), 1<<20)
+	for _, b := range [][]byte{[]byte("head"), big, big} {
+		if n, err := a.Write(b); n != len(b) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("visible before Commit")
+	}
+	if err := a.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || len(got) != 4+2*len(big) || string(got[:6]) != "head01" {
+		t.Errorf("%d %v", len(got), err)
+	}
+	if st, _ := os.Stat(path); st.Mode() != 0o600 {
+		t.Error(st.Mode())
+	}
+	if err := a.Abort(); err != nil {
+		t.Error(err)
+	}
+	only(t, dir, "out")
+}
+
+func testAbort(t *testing.T, begin begin) {
+	dir := t.TempDir()
+	a := begin.must(t, filepath.Join(dir, "out"), false)
+	a.Write([]byte("x"))
+	if err := a.Abort(); err != nil {
+		t.Error(err)
+	}
+	only(t, dir)
+}
+
+func testLostRace(t *testing.T, begin begin) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	a := begin.must(t, path, false)
+	os.WriteFile(path, []byte("theirs"), 0o600)
+	if err := a.Commit(); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "theirs" {
+		t.Errorf("%q", got)
+	}
+	only(t, dir, "out")
+}
+
+func testReplace(t *testing.T, begin begin) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	os.WriteFile(path, []byte("old"), 0o644)
+	a := begin.must(t, path, true)
+	a.Write([]byte("new"))
+	if err := a.Commit(); err != nil {
+		t.Error(err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "new" {
+		t.Errorf("%q", got)
+	}
+	only(t, dir, "out")
 }
 
 // createNamedForTest is CreateAtomic on a filesystem without O_TMPFILE.

@@ -40,7 +40,7 @@ func (r Result) String() string {
 	if r.TimedOut {
 		end = "killed by the test, it had not ended"
 	}
-	return fmt.Sprintf("$ %s\n%s%s[%s after %v]", strings.Join(r.Argv, " "), r.Stdout, r.Stderr, end, r.Took.Round(100*time.Microsecond))
+	return fmt.Sprintf("$ %s\n%.1500s%.1500s\n[%s after %v]", strings.Join(r.Argv, " "), r.Stdout, r.Stderr, end, r.Took.Round(100*time.Microsecond))
 }
 
 // Command is one run of a program.

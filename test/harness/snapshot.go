@@ -129,8 +129,9 @@ func (s *shot) stat(dir string, root bool) {
 	s.set(dir, "stat: stopped", fmt.Sprint(f[2] == "T"))
 }
 
-// statusKept are the lines of proc_pid_status(5) that a restore gives back; the rest counts, or depends on the moment.
-var statusKept = []string{"Name", "Umask", "Ngid", "NStgid", "NSpid", "Uid", "Gid", "FDSize", "Groups", "Kthread", "VmLck", "THP_enabled",
+// statusKept are the lines of proc_pid_status(5) that a restore gives back; the rest counts, or depends on the moment, or on the past
+// (FDSize: how large the table once was).
+var statusKept = []string{"Name", "Umask", "Ngid", "NStgid", "NSpid", "Uid", "Gid", "Groups", "Kthread", "VmLck", "THP_enabled",
 	"SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp",
 	"Seccomp_filters", "Cpus_allowed_list", "Mems_allowed_list", "untag_mask"}
 

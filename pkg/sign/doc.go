@@ -9,6 +9,6 @@
 //	err = w.Close(m, func(manifest []byte) ([][]byte, error) { return sign.All(manifest, signer) })
 //
 // The description is the --sign=KEY of the command line: a private key file in
-// OpenSSH's format, or agent[:COMMENT-or-FINGERPRINT]; empty means the caller's
+// OpenSSH's format, or agent[:COMMENT-or-FINGERPRINT], or tpm[:KEYFILE]; empty means the caller's
 // own key, see [DefaultKey] and [Keygen].
 package sign

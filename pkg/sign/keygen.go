@@ -1,7 +1,6 @@
 package sign
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -37,17 +36,7 @@ func keygen(path, comment string, passphrase []byte) (ssh.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if err := writeNew(path, 0o600, private); err != nil {
-		return nil, err
-	}
-	line := bytes.TrimSuffix(ssh.MarshalAuthorizedKey(pub), []byte("\n"))
-	if err := writeNew(path+".pub", 0o644, fmt.Appendf(line, " %s\n", comment)); err != nil {
-		return nil, errors.Join(err, os.Remove(path))
-	}
-	return pub, nil
+	return pub, writePair(path, private, pub, comment)
 }
 
 func newPair(comment string, passphrase []byte) (ssh.PublicKey, []byte, error) {

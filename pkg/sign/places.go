@@ -22,6 +22,9 @@ func (p Places) dir() string {
 // Key is the path of the caller's default private key; the public half has .pub.
 func (p Places) Key() string { return filepath.Join(p.dir(), "id_ed25519") }
 
+// TPMKey is the path of the caller's default key in a TPM.
+func (p Places) TPMKey() string { return filepath.Join(p.dir(), "tpm.pem") }
+
 // Trust is the path of the caller's own allowed_signers.
 func (p Places) Trust() string { return filepath.Join(p.dir(), "allowed_signers") }
 

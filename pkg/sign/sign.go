@@ -39,6 +39,8 @@ type Options struct {
 	// Passphrase asks for the passphrase of the key that what describes; nil
 	// where nobody can be asked. It is called up to three times.
 	Passphrase func(what string) ([]byte, error)
+	// TPM is a device, a unix socket or host:port; empty for DefaultTPM.
+	TPM string
 	// AgentSocket is the agent's unix socket ($SSH_AUTH_SOCK).
 	AgentSocket string
 	// Now is the time by which certificates are judged; zero for time.Now.
@@ -58,7 +60,7 @@ type Signer struct {
 // Open opens the key that spec describes: the path of a private key file, of a
 // public key (.pub) whose private half an agent holds, or of a certificate
 // (-cert.pub) for either; agent[:COMMENT-or-FINGERPRINT]; or, empty, the caller's
-// own key. Write ./agent for a file of that name.
+// own key; or tpm[:KEYFILE]. Write ./agent for a file of that name.
 func Open(spec string, o Options) (*Signer, error) {
 	if o.Class == sshsig.None {
 		return nil, errors.New("open signing key: no class to sign in")
@@ -81,6 +83,9 @@ func Open(spec string, o Options) (*Signer, error) {
 func open(spec string, o Options) (*Signer, error) {
 	if wanted, ok := agentSpec(spec); ok {
 		return openAgent(wanted, o)
+	}
+	if path, ok := tpmSpec(spec); ok {
+		return openTPMKey(path, o)
 	}
 	if spec == "" {
 		spec = o.Places.Key()

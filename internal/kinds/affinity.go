@@ -130,10 +130,10 @@ func (r affinityRecord) plan(h *kind.Host) []plan.Step {
 		return nil
 	}
 	mask := maskOf(r.CPUs)
-	s := plan.Step{Stage: plan.Arm, Text: fmt.Sprintf("run on CPUs %v only", r),
-		Ops: []plan.Op{inTask(h, unix.SYS_SCHED_SETAFFINITY, plan.Int(0), plan.Int(len(mask)), plan.Buf(mask))}}
+	text := fmt.Sprintf("run on CPUs %v only", r)
 	if !subset(mask, h.Caller.Born.CPUs) {
-		s.Needs = []plan.Need{{Demand: fmt.Sprintf("cpus:%v", r), Why: "it is bound to these CPUs, and rstr may not run on all of them"}}
+		return []plan.Step{{Stage: plan.Arm, Text: text, Needs: []plan.Need{{Demand: fmt.Sprintf("cpus:%v", r),
+			Why: "it is bound to these CPUs, and rstr may not run on all of them"}}}}
 	}
-	return []plan.Step{s}
+	return oneStep(plan.Arm, text, inTask(h, unix.SYS_SCHED_SETAFFINITY, plan.Int(0), plan.Int(len(mask)), plan.Buf(mask)))
 }

@@ -87,8 +87,8 @@ func (r credsRecord) plan(h *kind.Host) []plan.Step {
 	w := credsWalk{h: h, cur: caller.Born.Creds, want: r.Creds}
 	w.walk()
 	needs := credsNeeds(r.Creds, caller.Creds)
-	var steps []plan.Step
-	if len(w.ops)+len(needs) > 0 {
+	steps := credsLost(r.Creds, caller.Born.Creds)
+	if len(w.ops)+len(needs) > 0 && len(steps) == 0 {
 		steps = append(steps, plan.Step{Stage: plan.Creds, Needs: needs, Ops: w.ops,
 			Text: fmt.Sprintf("become user %d, group %d", r.Creds.UID.Effective, r.Creds.GID.Effective)})
 	}

@@ -34,6 +34,21 @@ func credsNeeds(want, caller kind.Creds) []plan.Need {
 	return n
 }
 
+// credsLost are steps without calls for what no call brings back: a larger
+// bounding set, and freedom from no_new_privs.
+func credsLost(want, born kind.Creds) []plan.Step {
+	var n needList
+	more := want.Caps.Bounding &^ born.Caps.Bounding
+	for bit := range uint(64) {
+		n.addIf(more.Has(bit), "loosen:bset", "its bounding set holds "+capName(bit)+", which rstr's lacks")
+	}
+	n.addIf(born.NoNewPrivs && !want.NoNewPrivs, "loosen:no_new_privs", "rstr was started with no_new_privs, and it was not")
+	if len(n) == 0 {
+		return nil
+	}
+	return []plan.Step{{Stage: plan.Creds, Text: "be as free as it was", Needs: n}}
+}
+
 type needList []plan.Need
 
 func (n *needList) addIf(cond bool, demand, why string) {

@@ -55,7 +55,7 @@ func dumpITimers(_ kind.Dump, _ *kind.TaskSite, asked []plan.Result) (r itimersR
 
 func micros(t abi.Timeval) int64 { return t.Sec*1e6 + t.Usec }
 
-func timeval(us int64) abi.Timeval { return abi.Timeval{Sec: us / 1e6, Usec: us % 1e6} }
+func asTimeval(us int64) abi.Timeval { return abi.Timeval{Sec: us / 1e6, Usec: us % 1e6} }
 
 func (r itimersRecord) check() error {
 	for _, t := range r.Timers {
@@ -78,7 +78,7 @@ func (r itimersRecord) plan(h *kind.Host) []plan.Step {
 			// expire again: the two signals become one.
 			t.Left = 1
 		}
-		v := abi.Itimerval{Interval: timeval(t.Interval), Value: timeval(t.Left)}
+		v := abi.Itimerval{Interval: asTimeval(t.Interval), Value: asTimeval(t.Left)}
 		ops = append(ops, inTask(h, unix.SYS_SETITIMER, plan.Int(which), plan.Buf(v.Encode()), plan.Int(0)))
 	}
 	return oneStep(plan.Arm, fmt.Sprintf("arm %d interval timers", len(ops)), ops...)

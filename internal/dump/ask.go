@@ -107,13 +107,18 @@ func (s *session) askProcess(p *process, qs []*question, spaces map[int]*inject.
 	return nil
 }
 
-// spaceFor is the memory that the largest of the programs needs.
+// frameRoom is what a thread's signal frame may take: with AMX the extended
+// registers alone are 11 KiB.
+const frameRoom = 16 << 10
+
+// spaceFor is the memory that the questions need: the programs run one after
+// another, but every thread that was asked keeps the frame that leads it home.
 func spaceFor(qs []*question) uint64 {
 	var most uint64
 	for _, q := range qs {
 		most = max(most, q.program.Size())
 	}
-	return most
+	return most + uint64(len(qs)+1)*frameRoom
 }
 
 // answer hands out the results.

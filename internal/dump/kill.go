@@ -14,7 +14,7 @@ const sigStop = unix.SIGSTOP
 // goneTime bounds how long ckpt waits for the numbers of a killed tree to
 // become free. A zombie keeps its PID until its parent waits for it, and
 // that parent may be anybody.
-const goneTime = 2 * time.Second
+const goneTime = 10 * time.Second
 
 // kill ends the tree, all at once while it is still frozen, and waits until
 // its PIDs are free where that is in our hands.

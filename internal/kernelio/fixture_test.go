@@ -2,10 +2,12 @@ package kernelio
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -67,19 +69,34 @@ func (x *target) end() {
 	x.Wait()
 }
 
-// startC compiles the body of a C main function and starts it.
+// startC compiles the body of a C main function and starts it. With
+// CKPT_TEST_TARGETS, a directory, the programs are kept there and used again:
+// a machine without a compiler, such as a small one with another kernel, can
+// be given that directory.
 func startC(t *testing.T, body string) *target {
 	t.Helper()
-	exe := t.TempDir() + "/target"
-	cc := exec.Command("gcc", "-pthread", "-x", "c", "-", "-o", exe)
-	cc.Stdin = strings.NewReader(prelude + "int main(void) {\n" + body + "\n}\n")
+	dir := os.Getenv("CKPT_TEST_TARGETS")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	source := prelude + "int main(void) {\n" + body + "\n}\n"
+	exe := filepath.Join(dir, fmt.Sprintf("%x", sha256.Sum256([]byte(source))))
+	if _, err := os.Stat(exe); err != nil {
+		compile(t, source, exe)
+	}
+	return start(t, exe)
+}
+
+func compile(t *testing.T, source, exe string) {
+	t.Helper()
+	cc := exec.Command("gcc", "-static", "-pthread", "-x", "c", "-", "-o", exe)
+	cc.Stdin = strings.NewReader(source)
 	if out, err := cc.CombinedOutput(); err != nil {
 		if _, missing := exec.LookPath("gcc"); missing != nil {
 			t.Skip("no C compiler")
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return start(t, exe)
 }
 
 const prelude = `#define _GNU_SOURCE

@@ -36,13 +36,18 @@ func (m *Memory) Close() error { return m.mem.Close() }
 // ReadAt fills p from address addr (io.ReaderAt). Pages without read
 // protection are read as well; unmapped ones give EFAULT or EIO.
 func (m *Memory) ReadAt(p []byte, addr int64) (n int, err error) {
-	for n < len(p) {
+	for step := 4096; n < len(p); step *= 2 {
 		k, err := ReadMem(m.pid, uint64(addr)+uint64(n), p[n:])
-		n += k
-		if err == nil {
+		if n += k; err == nil {
 			continue
 		}
-		k, err = m.forced("pread", unix.Pread, p[n:min(len(p), n+toPageEnd(uint64(addr)+uint64(n)))], addr+int64(n))
+		if k > 0 {
+			step = 4096
+		}
+		// Nothing says how far the obstacle reaches: up to the next page,
+		// and then twice as much each time.
+		end := n + toPageEnd(uint64(addr)+uint64(n)) - 4096 + step
+		k, err = m.forced("pread", unix.Pread, p[n:min(len(p), end)], addr+int64(n))
 		if n += k; err != nil {
 			return n, err
 		}

@@ -11,16 +11,17 @@ import (
 )
 
 func TestProcDir(t *testing.T) {
-	x := start(t, "sleep", "60")
+	x := startC(t, `SAY("ready"); pause();`)
+	x.read(t, "ready") // Start returns before exec is complete
 	p := proc(t, x.pid)
 	st, err := p.Stat()
-	if err != nil || int(st.Pid) != x.pid || int(st.PPid) != os.Getpid() || st.Comm != "sleep" {
+	if err != nil || int(st.Pid) != x.pid || int(st.PPid) != os.Getpid() || !strings.Contains(x.Path, st.Comm[:10]) {
 		t.Errorf("%+v %v", st, err)
 	}
-	if exe, err := p.Link("exe"); err != nil || !strings.Contains(exe, "bin/") {
+	if exe, err := p.Link("exe"); err != nil || exe != x.Path {
 		t.Errorf("exe %q %v", exe, err)
 	}
-	if args, err := p.Cmdline(); err != nil || !slices.Equal(args, []string{"sleep", "60"}) {
+	if args, err := p.Cmdline(); err != nil || !slices.Equal(args, x.Args) {
 		t.Errorf("%q %v", args, err)
 	}
 	if err := p.Same(); err != nil {
@@ -137,7 +138,7 @@ func TestReadGrows(t *testing.T) {
 	SAY("ready"); pause();`)
 	x.read(t, "ready")
 	vmas, err := proc(t, x.pid).Maps()
-	if err != nil || len(vmas) < 3000 || vmas[len(vmas)-1].Path != "[vsyscall]" && vmas[len(vmas)-1].Path != "[stack]" {
+	if last := vmas[len(vmas)-1].Path; err != nil || len(vmas) < 3000 || last[0] != '[' {
 		t.Errorf("%d areas, %v", len(vmas), err)
 	}
 }

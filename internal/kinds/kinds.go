@@ -85,6 +85,10 @@ func All() kind.Table {
 		Pidfd(),
 		Locks(),
 		FDOwner(),
+		Listen(),
+		Socketpair(),
+		Socket(),
+		UnsupportedSocket(),
 		UnsupportedFile(),
 	}
 }

@@ -1,0 +1,224 @@
+package kinds
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/credmap"
+)
+
+type listenRecord struct {
+	Socket  socketRecord `cbor:"1,keyasint"`
+	Backlog uint32       `cbor:"2,keyasint,omitempty"`
+	// Task listens, through its descriptor FD: whoever connects to a unix
+	// socket sees who listened (SO_PEERCRED).
+	Task kind.TaskRef `cbor:"3,keyasint"`
+	FD   int32        `cbor:"4,keyasint"`
+	File socketFile   `cbor:"5,keyasint"`
+	Peer peerIDs      `cbor:"6,keyasint"`
+}
+
+// socketFile is the file of a unix socket that is bound to a path.
+type socketFile struct {
+	Mode uint32      `cbor:"1,keyasint,omitempty"` // permissions
+	UID  credmap.UID `cbor:"2,keyasint,omitempty"`
+	GID  credmap.GID `cbor:"3,keyasint,omitempty"`
+	Gone bool        `cbor:"4,keyasint,omitempty"` // it was removed
+}
+
+// peerIDs are what SO_PEERCRED shows of a process beside its pid.
+type peerIDs struct {
+	UID credmap.UID `cbor:"1,keyasint,omitempty"`
+	GID credmap.GID `cbor:"2,keyasint,omitempty"`
+}
+
+// Listen claims TCP and unix sockets that listen and have nobody waiting. The
+// file of a unix socket stays where it is at a dump. At the restore whatever
+// socket file is there is replaced if nobody listens at it any more and it
+// belongs to the same user.
+func Listen() kind.Kind {
+	return kind.New(kind.Spec[*kind.FileSite, listenRecord]{
+		Name:   "listen",
+		At:     plan.OpenFile,
+		Claims: true,
+		Match:  isSocket(socketListening),
+		Dump:   dumpListen,
+		Check:  checkListen,
+		Plan:   planListen,
+	})
+}
+
+func dumpListen(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (r listenRecord, err error) {
+	if r.Socket, err = dumpSocket(f); err != nil {
+		return r, err
+	}
+	r.Task, r.FD = kind.TaskRef(f.Task.ID), int32(f.Num)
+	var waiting uint32
+	if r.Socket.Sort.Domain == unix.AF_UNIX {
+		waiting, err = r.dumpUnix(f)
+	} else {
+		waiting, r.Backlog, err = backlogOf(f)
+	}
+	if err == nil && waiting > 0 {
+		err = &kind.Unsupported{Why: fmt.Sprintf("%d connections wait to be accepted at %v", waiting, r.Socket.Local),
+			Hint: "try again when the program has accepted them"}
+	}
+	return r, err
+}
+
+func (r *listenRecord) dumpUnix(f *kind.FileSite) (waiting uint32, err error) {
+	u, err := unixFactsOf(f)
+	if err != nil {
+		return 0, err
+	}
+	r.Backlog = u.Most
+	b, err := getsockopt(f.Do, self(f), unix.SOL_SOCKET, unix.SO_PEERCRED, 12) // struct ucred
+	if err != nil || len(b) < 12 {
+		return 0, fmt.Errorf("asking who listens: %w", err)
+	}
+	r.Peer = peerIDs{credmap.UID(binary.LittleEndian.Uint32(b[4:])), credmap.GID(binary.LittleEndian.Uint32(b[8:]))}
+	r.listener(f, kind.PID(binary.LittleEndian.Uint32(b)))
+	if r.Socket.Local.Abstract || !r.Socket.Local.bound() {
+		return u.Waiting, nil
+	}
+	return u.Waiting, r.dumpFile(f, u)
+}
+
+// listener finds the task that listened, if it still has the socket.
+func (r *listenRecord) listener(f *kind.FileSite, pid kind.PID) {
+	for _, h := range f.Holders {
+		if h.Table.Task.PID == pid {
+			r.Task, r.FD = kind.TaskRef(h.Table.Task.ID), int32(h.Num)
+			return
+		}
+	}
+}
+
+// dumpFile looks whether the file at the socket's path is the socket's own.
+func (r *listenRecord) dumpFile(f *kind.FileSite, u unixFacts) error {
+	path := string(r.Socket.Local.Name)
+	if !strings.HasPrefix(path, "/") {
+		return kind.Unsupportedf("a socket bound to the relative path %+q", path)
+	}
+	res, err := f.Do(plan.Call{Nr: unix.SYS_STATX, Args: []plan.Arg{
+		atCwd, plan.Str(path), plan.Int(unix.AT_SYMLINK_NOFOLLOW), plan.Int(unix.STATX_BASIC_STATS), plan.Out(stxBytes)}})
+	if errors.Is(err, unix.ENOENT) {
+		r.File.Gone = true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking at %+q: %w", path, err)
+	}
+	b, le := res.Out[0], binary.LittleEndian
+	if uint32(le.Uint64(b[stxIno:])) != u.File || unix.Mkdev(le.Uint32(b[stxDevMajor:]), le.Uint32(b[stxDevMinor:])) != u.Dev {
+		return kind.Unsupportedf("a socket bound to %+q, where another file is now", path)
+	}
+	r.File.Mode = uint32(le.Uint16(b[stxMode:])) & 0o7777
+	r.File.UID, r.File.GID = credmap.UID(le.Uint32(b[stxUID:])), credmap.GID(le.Uint32(b[stxGID:]))
+	return nil
+}
+
+// Offsets in struct statx, see statx.go.
+const (
+	stxUID = 20
+	stxGID = 24
+)
+
+func checkListen(r listenRecord) error {
+	s := r.Socket.Sort
+	switch {
+	case r.Task == 0, r.FD < 0:
+		return errors.New("nobody listens")
+	case !s.isTCP() && !(s.isUnix() && s.Type != unix.SOCK_DGRAM):
+		return fmt.Errorf("a listening socket of family %d, type %d, protocol %d", s.Domain, s.Type, s.Proto)
+	case r.Backlog > 1<<31-1:
+		return fmt.Errorf("backlog %d", r.Backlog)
+	case r.File.Mode&^0o777 != 0:
+		return fmt.Errorf("a socket file of mode %#o", r.File.Mode)
+	}
+	if s.isUnix() && r.Socket.Local.bound() && !r.Socket.Local.Abstract {
+		if err := checkPath(r.Socket.Local.Name); err != nil {
+			return err
+		}
+	}
+	return r.Socket.check()
+}
+
+func planListen(r listenRecord, h *kind.Host) []plan.Step {
+	steps := r.Socket.plan(h)
+	switch {
+	case r.Socket.Sort.isTCP():
+		steps = append(steps, r.Socket.bind(h))
+	case r.Socket.Local.Abstract:
+		steps = append(steps, plan.Step{Stage: plan.Create, Text: fmt.Sprintf("bind it to %v", r.Socket.Local),
+			Ops: []plan.Op{bind(plan.FD(h.Self), r.Socket.Local)}})
+	case r.Socket.Local.bound():
+		steps = append(steps, r.bindPath(h))
+	}
+	listen := plan.Call{Nr: unix.SYS_LISTEN, Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Backlog)}, Ret: plan.Exactly(0)}
+	stage := plan.Arm
+	if r.Socket.Sort.isUnix() {
+		listen.In, listen.Args[0] = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, plan.Int(r.FD)
+		if r.Peer.UID != h.Caller.UID.Effective || r.Peer.GID != h.Caller.GID.Effective {
+			stage = plan.Seal // by then the task has its own credentials
+		}
+	}
+	return append(steps, plan.Step{Stage: stage, Text: fmt.Sprintf("listen at %v", r.Socket.Local), Ops: []plan.Op{listen}})
+}
+
+// bindPath binds a unix socket to its path, as late as it can: a restore that
+// fails before has changed nothing.
+func (r listenRecord) bindPath(h *kind.Host) plan.Step {
+	path, file := r.Socket.Local.Name, slot(h.Self, kind.SlotOther)
+	s := plan.Step{Stage: plan.Arm, Text: fmt.Sprintf("bind it to %v", r.Socket.Local)}
+	s.Ops = asOps(append(r.clearPath(h), bind(plan.FD(h.Self), r.Socket.Local)))
+	if r.File.Gone {
+		s.Ops = append(s.Ops, unlink(path))
+		return s
+	}
+	s.Ops = append(s.Ops, openObject(path, 0, file), statx(plan.FD(file), wantType(unix.S_IFSOCK)))
+	if want := (owner{r.File.Mode, r.File.UID, r.File.GID}); want.uid != h.Caller.UID.FS || want.gid != h.Caller.GID.FS {
+		s.Needs = []plan.Need{{Demand: fmt.Sprintf("own:%d:%d", want.uid, want.gid), Why: "the socket's file is somebody else's"}}
+		s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_FCHOWNAT, Ret: plan.Exactly(0), Args: []plan.Arg{
+			plan.FD(file), plan.Str(""), plan.Int(want.uid), plan.Int(want.gid), plan.Int(unix.AT_EMPTY_PATH)}})
+	}
+	s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_FCHMODAT, Ret: plan.Exactly(0), Args: []plan.Arg{
+		atCwd, plan.FDPath(file), plan.Int(r.File.Mode)}})
+	return s
+}
+
+// clearPath removes the socket file that the dump left: a socket of the same
+// user's at which nobody listens. What else is there stays, and bind(2) fails.
+func (r listenRecord) clearPath(h *kind.Host) []plan.Call {
+	path, le := r.Socket.Local.Name, binary.LittleEndian
+	// If there is nothing, the buffer stays as it is demanded to be.
+	want := make([]byte, stxBytes)
+	le.PutUint32(want[stxUID:], uint32(r.File.UID))
+	le.PutUint16(want[stxMode:], unix.S_IFSOCK)
+	look := plan.Call{
+		Nr: unix.SYS_STATX, Ret: plan.Ret{Exact: true, Tolerate: []uint16{uint16(unix.ENOENT)}},
+		Args: []plan.Arg{atCwd, plan.Str(string(path)), plan.Int(unix.AT_SYMLINK_NOFOLLOW),
+			plan.Int(unix.STATX_BASIC_STATS), plan.InOut(want)},
+		Expect: []plan.Field{wantType(unix.S_IFSOCK),
+			{Off: stxUID, Want: want[stxUID:stxGID], Name: "owner", Form: plan.Number}},
+	}
+	probe, addr := slot(h.Self, kind.SlotOther+1), r.Socket.Local.encode()
+	create := plan.Call{Nr: unix.SYS_SOCKET, Out: probe, Args: []plan.Arg{plan.Int(unix.AF_UNIX),
+		plan.Int(r.Socket.Sort.Type | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK), plan.Int(0)}}
+	dead := plan.Call{ // anything but a refusal means that somebody is there
+		Nr: unix.SYS_CONNECT, Args: []plan.Arg{plan.FD(probe), plan.Buf(addr), plan.Int(len(addr))},
+		Ret: plan.Ret{Exact: true, Want: -int64(unix.ECONNREFUSED), Tolerate: []uint16{uint16(unix.ECONNREFUSED), uint16(unix.ENOENT)}},
+	}
+	return []plan.Call{look, create, dead, unlink(path)}
+}
+
+func unlink(path []byte) plan.Call {
+	return plan.Call{Nr: unix.SYS_UNLINKAT, Args: []plan.Arg{atCwd, plan.Str(string(path)), plan.Int(0)},
+		Ret: plan.Ret{Exact: true, Tolerate: []uint16{uint16(unix.ENOENT)}}}
+}

@@ -63,13 +63,11 @@ func fields(b []byte) [][]byte {
 
 // digit is the value of a digit, or 255.
 func digit(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	case c >= 'A' && c <= 'F':
-		return c - 'A' + 10
+	if d := c - '0'; d <= 9 {
+		return d
+	}
+	if d := (c | 0x20) - 'a'; d <= 5 { // | 0x20 makes letters small
+		return d + 10
 	}
 	return 255
 }
@@ -77,13 +75,13 @@ func digit(c byte) byte {
 // leadUint reads the digits of base at the start of b; ok is false when there
 // is none or when the number needs more than 64 bits.
 func leadUint(b []byte, base uint64) (v uint64, rest []byte, ok bool) {
-	i := 0
+	i, limit := 0, ^uint64(0)/base
 	for i < len(b) {
 		d := uint64(digit(b[i]))
 		if d >= base {
 			break
 		}
-		if v > (^uint64(0)-d)/base {
+		if v > limit || v*base > ^d { // ^d is the highest number that d fits onto
 			return 0, b, false
 		}
 		v = v*base + d

@@ -17,7 +17,7 @@ type schedRecord struct {
 	Policy      uint32 `cbor:"1,keyasint,omitempty"` // SCHED_*
 	ResetOnFork bool   `cbor:"2,keyasint,omitempty"`
 	DLFlags     uint64 `cbor:"3,keyasint,omitempty"` // SCHED_FLAG_RECLAIM, SCHED_FLAG_DL_OVERRUN
-	Nice        int32  `cbor:"4,keyasint,omitempty"`
+	Nice        int32  `cbor:"4,keyasint,omitempty"` // also of the policies that do without it
 	Priority    uint32 `cbor:"5,keyasint,omitempty"`
 	// Runtime, Deadline and Period are those of SCHED_DEADLINE. For the fair
 	// policies Runtime is the slice if the thread chose one (Linux 6.12).
@@ -67,7 +67,7 @@ func dumpSched(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (schedRecord, e
 		return schedRecord{}, kind.Unsupportedf("it is scheduled by a BPF program (SCHED_EXT)")
 	}
 	r := schedRecord{Policy: a.Policy, ResetOnFork: a.Flags&schedResetOnFork != 0,
-		DLFlags: a.Flags & (schedReclaim | schedDLOverrun), Nice: a.Nice, Priority: a.Priority,
+		DLFlags: a.Flags & (schedReclaim | schedDLOverrun), Nice: int32(t.Stat.Nice), Priority: a.Priority,
 		Runtime: a.Runtime, Deadline: a.Deadline, Period: a.Period, Clamp: clampOf(a)}
 	if r.fair() {
 		r.Runtime, err = chosenSlice(t, a)
@@ -156,11 +156,17 @@ func (r schedRecord) plan(h *kind.Host) []plan.Step {
 		a.Flags |= schedUtilClamp
 		a.UtilMin, a.UtilMax = r.Clamp.Min, r.Clamp.Max
 	}
+	var ops []plan.Op
+	if r.Policy != unix.SCHED_NORMAL && r.Policy != unix.SCHED_BATCH {
+		// sched_setattr(2) sets nice for these two only.
+		ops = append(ops, inTask(h, unix.SYS_SETPRIORITY, plan.Int(unix.PRIO_PROCESS), plan.Int(0), plan.Int(r.Nice)))
+	}
+	ops = append(ops, inTask(h, unix.SYS_SCHED_SETATTR, plan.Int(0), plan.Buf(a.Encode()), plan.Int(0)))
 	return []plan.Step{{
 		Stage: plan.Arm,
 		Text:  fmt.Sprintf("schedule with policy %d, nice %d, priority %d", r.Policy, r.Nice, r.Priority),
 		Needs: r.needs(&h.Caller),
-		Ops:   []plan.Op{inTask(h, unix.SYS_SCHED_SETATTR, plan.Int(0), plan.Buf(a.Encode()), plan.Int(0))},
+		Ops:   ops,
 	}}
 }
 

@@ -149,7 +149,15 @@ func TestThreadStateCarriedOver(t *testing.T) {
 		"altstack": {AltStack(), func() {
 			call(t, unix.SYS_SIGALTSTACK, plan.Buf(abi.Stack{SP: scratch(t, 1<<16), Size: 1 << 16}.Encode()), plan.Int(0))
 		}},
-		"nice":   {Sched(), func() { call(t, unix.SYS_SETPRIORITY, plan.Int(0), plan.Int(0), plan.Int(5)) }},
+		"nice": {Sched(), func() { call(t, unix.SYS_SETPRIORITY, plan.Int(0), plan.Int(0), plan.Int(5)) }},
+		"idle": {Sched(), func() {
+			call(t, unix.SYS_SETPRIORITY, plan.Int(0), plan.Int(0), plan.Int(5))
+			setSched(t, abi.SchedAttr{Policy: unix.SCHED_IDLE})
+		}},
+		"fifo": {Sched(), func() {
+			call(t, unix.SYS_SETPRIORITY, plan.Int(0), plan.Int(0), plan.Int(-5))
+			setSched(t, abi.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 1})
+		}},
 		"batch":  {Sched(), func() { setSched(t, abi.SchedAttr{Policy: unix.SCHED_BATCH, Nice: 3, Runtime: 5e6}) }},
 		"rr":     {Sched(), func() { setSched(t, abi.SchedAttr{Policy: unix.SCHED_RR, Priority: 2, Flags: schedResetOnFork}) }},
 		"ioprio": {IOPrio(), func() { call(t, unix.SYS_IOPRIO_SET, plan.Int(1), plan.Int(0), plan.Int(3<<13)) }},

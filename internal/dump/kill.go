@@ -16,9 +16,19 @@ const sigStop = unix.SIGSTOP
 // that parent may be anybody.
 const goneTime = 10 * time.Second
 
+// patience is how long the wait for a parent goes without a word.
+const patience = 300 * time.Millisecond
+
+// Unreaped is a dead process whose parent has not waited for it.
+type Unreaped struct {
+	PID    int
+	Name   string
+	Parent int // 0: nobody that we can see
+}
+
 // kill ends the tree, all at once while it is still frozen, and waits until
 // its PIDs are free where that is in our hands.
-func (s *session) kill() error {
+func (s *session) kill(o Options, r *Report) error {
 	for _, p := range s.procs {
 		if p.zombie {
 			continue
@@ -30,11 +40,29 @@ func (s *session) kill() error {
 	if err := s.release(); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(goneTime)
+	start := time.Now()
+	told := false
 	for _, p := range s.procs {
-		for p.dir.Same() == nil && time.Now().Before(deadline) {
+		for p.dir.Same() == nil {
+			waited := time.Since(start)
+			if waited > goneTime {
+				r.Unreaped = append(r.Unreaped, p.unreaped())
+				break
+			}
+			if waited > patience && !told && o.Waiting != nil {
+				told = true
+				o.Waiting(p.unreaped())
+			}
 			time.Sleep(200 * time.Microsecond)
 		}
 	}
 	return nil
+}
+
+func (p *process) unreaped() Unreaped {
+	u := Unreaped{PID: p.pid, Name: p.stat.Comm}
+	if st, err := p.dir.Stat(); err == nil {
+		u.Parent = int(st.PPid)
+	}
+	return u
 }

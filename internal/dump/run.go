@@ -35,8 +35,12 @@ type Options struct {
 	Output func() (Output, error)
 	// Sign makes the signatures over a manifest; nil leaves it unsigned.
 	Sign func(manifest []byte) ([][]byte, error)
-	// Progress is told how many of how many bytes of memory are copied.
-	Progress func(done, total uint64)
+	// Watch is told, when copying begins, how many bytes are to be copied, and
+	// whom to ask how many are; nil: nobody wants to know.
+	Watch func(total uint64, done func() uint64)
+	// Waiting is told for which dead process of a killed tree the dump waits:
+	// its parent must reap it before its PID is free; nil: nobody wants to know.
+	Waiting func(Unreaped)
 }
 
 // Output takes an image. Commit makes it whole and lasting; Close without a
@@ -53,6 +57,7 @@ type Report struct {
 	Raw, Stored    uint64        // bytes of bulk data before and after compression
 	Frozen         time.Duration // how long the tree stood still
 	Windows        []string      // processes that a death of this tool could have hurt, and why
+	Unreaped       []Unreaped    // killed, but their PIDs are not free
 }
 
 // Refused lists everything about a tree that can't be saved.
@@ -151,8 +156,11 @@ func (s *session) save(o Options, m *image.Manifest, r *Report, start time.Time)
 	}
 	defer out.Close()
 	w := image.NewWriter(out, o.Codec)
+	if o.Watch != nil {
+		o.Watch(s.total(), func() uint64 { raw, _ := w.Progress(); return raw })
+	}
 	if err := s.copyBlobs(w); err != nil {
-		return errors.Join(err, w.Fail(err.Error()))
+		return failed(w, err)
 	}
 	if o.After == Continue {
 		r.Frozen = time.Since(start)
@@ -161,13 +169,29 @@ func (s *session) save(o Options, m *image.Manifest, r *Report, start time.Time)
 		}
 	}
 	if err := w.Close(m, o.Sign); err != nil {
-		return err
+		return failed(w, err)
 	}
 	if err := out.Commit(); err != nil {
 		return err
 	}
 	r.Raw, r.Stored = m.Totals.Raw, m.Totals.Stored
-	return s.end(o.After)
+	return s.end(o, r)
+}
+
+// failed ends the stream with the reason, for a reader behind a pipe. That
+// this may not be possible either, because the output itself is what failed,
+// is no news.
+func failed(w *image.Writer, err error) error {
+	w.Fail(err.Error())
+	return err
+}
+
+// total is how many bytes of bulk data there are.
+func (s *session) total() (n uint64) {
+	for _, b := range s.blobs {
+		n += b.extents.Size()
+	}
+	return n
 }
 
 func (s *session) release() error {
@@ -177,8 +201,8 @@ func (s *session) release() error {
 }
 
 // end carries out what is to become of the tree.
-func (s *session) end(a After) error {
-	switch a {
+func (s *session) end(o Options, r *Report) error {
+	switch o.After {
 	case Stop:
 		for _, p := range s.procs {
 			if !p.zombie {
@@ -189,7 +213,7 @@ func (s *session) end(a After) error {
 		}
 		return s.release()
 	case Kill:
-		return s.kill()
+		return s.kill(o, r)
 	}
 	return nil
 }

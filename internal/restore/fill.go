@@ -29,7 +29,10 @@ func (s *session) fill() error {
 
 func (s *session) fillOne(b *body, pages image.Blob) error {
 	pid := b.leader.PID()
-	return s.img.EachRun(pages, 0, func(p []byte, at []image.Extent) error { return write(pid, p, at) })
+	return s.img.EachRun(pages, 0, func(p []byte, at []image.Extent) error {
+		s.placed.Add(uint64(len(p)))
+		return write(pid, p, at)
+	})
 }
 
 // maxSpans is how many ranges one process_vm_writev takes (UIO_MAXIOV).
@@ -68,6 +71,7 @@ func (s *session) move(m plan.Move) error {
 	}
 	w := kernelio.WriterAt(fd)
 	return s.img.EachChunk(blob, 0, func(off uint64, p []byte) error {
+		s.placed.Add(uint64(len(p)))
 		_, err := w.WriteAt(p, int64(off))
 		return err
 	})

@@ -20,6 +20,9 @@ type Options struct {
 	// Granted: the caller is root and the image is vouched for by root's own
 	// trust, so that it may have whatever root may do.
 	Granted bool
+	// Watch is told, when the building begins, how many bytes the image holds,
+	// and whom to ask how many are in their places; nil: nobody wants to know.
+	Watch func(total uint64, done func() uint64)
 }
 
 // Restored tells what runs now.
@@ -49,6 +52,9 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 	}
 	s := &session{content: c, img: img, opts: o, steps: steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
 		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}}
+	if o.Watch != nil {
+		o.Watch(s.manifest.Totals.Raw, s.placed.Load)
+	}
 	return s.run1()
 }
 

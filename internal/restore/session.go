@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kernelio"
@@ -26,6 +27,7 @@ type session struct {
 	made    map[plan.Ref]int64 // results of calls in the tool
 	inTask  map[plan.Ref]int64 // results of calls in tasks
 	owned   map[int]bool       // descriptors of the tool that are to be closed
+	placed  atomic.Uint64      // bytes of bulk data
 }
 
 // step is a plan.Step with the object that it belongs to.

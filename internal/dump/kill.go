@@ -9,7 +9,20 @@ import (
 	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
-const sigStop = unix.SIGSTOP
+// stopAll sends SIGSTOP to every process of the tree.
+func (s *session) stopAll() error { return s.signal(unix.SIGSTOP) }
+
+func (s *session) signal(sig unix.Signal) error {
+	for _, p := range s.procs {
+		if p.zombie {
+			continue
+		}
+		if err := kernelio.PidfdSignal(p.pidfd, sig); err != nil && !kernelio.IsGone(err) {
+			return fmt.Errorf("sending %s to %s: %w", unix.SignalName(sig), p.name(), err)
+		}
+	}
+	return nil
+}
 
 // goneTime bounds how long ckpt waits for the numbers of a killed tree to
 // become free. A zombie keeps its PID until its parent waits for it, and
@@ -29,17 +42,11 @@ type Unreaped struct {
 // kill ends the tree, all at once while it is still frozen, and waits until
 // its PIDs are free where that is in our hands.
 func (s *session) kill(o Options, r *Report) error {
-	for _, p := range s.procs {
-		if p.zombie {
-			continue
-		}
-		if err := kernelio.PidfdSignal(p.pidfd, unix.SIGKILL); err != nil && !kernelio.IsGone(err) {
-			return fmt.Errorf("killing %s: %w", p.name(), err)
-		}
-	}
-	if err := s.release(); err != nil {
+	if err := s.signal(unix.SIGKILL); err != nil {
 		return err
 	}
+	s.thaw = nil
+	s.tracer.Do(s.bury)
 	start := time.Now()
 	told := false
 	for _, p := range s.procs {
@@ -65,4 +72,23 @@ func (p *process) unreaped() Unreaped {
 		u.Parent = int(st.PPid)
 	}
 	return u
+}
+
+// bury takes note of the deaths as the tracer, which must come before the
+// parent's turn (ptrace(2), "Death under ptrace"). A leader's death is
+// reported after those of its threads.
+func (s *session) bury() {
+	for _, leaders := range []bool{false, true} {
+		for tid, th := range s.frozen {
+			if leaders != (tid == th.PID()) {
+				continue
+			}
+			for {
+				st, err := kernelio.Reap(tid)
+				if err != nil || st.Exited() || st.Signaled() {
+					break
+				}
+			}
+		}
+	}
 }

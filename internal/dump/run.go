@@ -2,13 +2,11 @@ package dump
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/inject"
-	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/pkg/image"
 )
@@ -204,12 +202,8 @@ func (s *session) release() error {
 func (s *session) end(o Options, r *Report) error {
 	switch o.After {
 	case Stop:
-		for _, p := range s.procs {
-			if !p.zombie {
-				if err := kernelio.PidfdSignal(p.pidfd, sigStop); err != nil {
-					return fmt.Errorf("stopping %s: %w", p.name(), err)
-				}
-			}
+		if err := s.stopAll(); err != nil {
+			return err
 		}
 		return s.release()
 	case Kill:

@@ -59,13 +59,15 @@ type shot struct {
 
 func (s *shot) process(pid int, root bool) {
 	dir := fmt.Sprintf("/proc/%d", pid)
+	if s.stat(dir, root); zombie(dir) {
+		return // only its place in the tree and its status are left, and the status is for its parent to check
+	}
 	for _, name := range []string{"cmdline", "environ", "auxv", "personality", "oom_score_adj", "coredump_filter", "limits", "cgroup", "uid_map"} {
 		s.file(dir, name)
 	}
 	for _, name := range []string{"exe", "cwd", "root", "ns/mnt", "ns/pid", "ns/user", "ns/net", "ns/ipc", "ns/uts", "ns/cgroup", "ns/time"} {
 		s.link(dir, name)
 	}
-	s.stat(dir, root)
 	s.status(dir)
 	s.mappings(dir)
 	s.descriptors(dir)
@@ -112,13 +114,21 @@ func statFields(dir string) []string {
 	return append([]string{"", ""}, strings.Fields(text[end+1:])...)
 }
 
+func zombie(dir string) bool {
+	f := statFields(dir)
+	return len(f) > 2 && f[2] == "Z"
+}
+
 func (s *shot) stat(dir string, root bool) {
 	f := statFields(dir)
 	if len(f) < 52 {
 		return
 	}
-	kept := map[string]int{"group": 5, "session": 6, "terminal": 7, "threads": 20, "start_code": 26, "end_code": 27, "start_stack": 28,
-		"exit_signal": 38, "start_data": 45, "end_data": 46, "start_brk": 47, "arg_start": 48, "arg_end": 49, "env_start": 50, "env_end": 51}
+	kept := map[string]int{"group": 5, "session": 6, "terminal": 7, "threads": 20, "exit_signal": 38}
+	if !zombie(dir) {
+		maps.Copy(kept, map[string]int{"start_code": 26, "end_code": 27, "start_stack": 28, "start_data": 45, "end_data": 46,
+			"start_brk": 47, "arg_start": 48, "arg_end": 49, "env_start": 50, "env_end": 51})
+	}
 	if !root {
 		kept["parent"] = 4
 	}

@@ -75,7 +75,7 @@ func (s *Space) park(t *Thread, st abi.TaskState, stop bool) error {
 	if err != nil {
 		return err
 	}
-	c := context{regs: st.Regs, mask: st.Mask, xstate: st.XState}
+	c := context{regs: st.Regs, fit: st.Regs, mask: st.Mask, xstate: st.XState}
 	if err := s.writeFrame(sl, c.frame(0)); err != nil {
 		return err
 	}
@@ -112,6 +112,7 @@ func (s *Space) Release(t *Thread, last bool, vmas []abi.VMA) error {
 		}
 		var left error
 		if last {
+			defer s.mem.Close()
 			left = s.vanish(t, vmas)
 		}
 		if left != nil && s.slots[t].stop {
@@ -132,7 +133,6 @@ func (s *Space) release(t *Thread) error {
 // vanish has the last thread unmap the Space. Whatever goes wrong, the thread
 // has registers that lead to its own state.
 func (s *Space) vanish(t *Thread, vmas []abi.VMA) (err error) {
-	defer s.mem.Close()
 	if err = t.CanInject(); err == nil && vmas == nil {
 		vmas, err = readMaps(t.tid)
 	}
@@ -182,5 +182,5 @@ func (s *Space) wayOut(r abi.Regs) uint64 {
 	if s.home.scratch == 0 {
 		return r.Rsp
 	}
-	return s.home.scratch
+	return s.home.frameA()
 }

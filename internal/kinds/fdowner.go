@@ -30,8 +30,10 @@ type fdownerRecord struct {
 	Async bool        `cbor:"4,keyasint,omitempty"` // O_ASYNC
 	UID   credmap.UID `cbor:"5,keyasint,omitempty"` // of whoever set the owner: decides whom the signal may reach
 	EUID  credmap.UID `cbor:"6,keyasint,omitempty"`
-	// Task set the owner, as far as its ids tell.
+	// Task set the owner, as far as its ids tell, through its descriptor FD:
+	// that number is in the signals (si_fd).
 	Task kind.TaskRef `cbor:"7,keyasint"`
+	FD   int32        `cbor:"8,keyasint"`
 }
 
 // FDOwner adds to a description whom it tells of input and output, and by
@@ -76,7 +78,7 @@ func dumpFDOwner(d kind.Dump, f *kind.FileSite, _ []plan.Result) (fdownerRecord,
 	if err != nil {
 		return r, err
 	}
-	r.Task = kind.TaskRef(f.Task.ID)
+	r.Task, r.FD = kind.TaskRef(f.Task.ID), int32(f.Num)
 	if r.PID == 0 {
 		return r, nil
 	}
@@ -97,7 +99,7 @@ func dumpFDOwner(d kind.Dump, f *kind.FileSite, _ []plan.Result) (fdownerRecord,
 
 func checkFDOwner(r fdownerRecord) error {
 	switch {
-	case r.Task == 0:
+	case r.Task == 0, r.FD < 0:
 		return errors.New("no task")
 	case r.Type < ownerThread, r.Type > ownerGroup, r.PID < 0, r.PID == 0 && (r.Type != 0 || r.UID != 0 || r.EUID != 0):
 		return fmt.Errorf("owner %d of type %d", r.PID, r.Type)
@@ -118,8 +120,8 @@ func planFDOwner(r fdownerRecord, h *kind.Host) []plan.Step {
 		calls = append(calls, setOwner(r, h))
 	}
 	if r.Async {
-		calls = append(calls, plan.Call{Nr: unix.SYS_IOCTL, Args: []plan.Arg{
-			plan.FD(h.Self), plan.Int(fioasync), plan.Buf([]byte{1, 0, 0, 0})}, Ret: plan.Exactly(0)})
+		calls = append(calls, plan.Call{In: plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, Nr: unix.SYS_IOCTL, Args: []plan.Arg{
+			plan.Int(r.FD), plan.Int(fioasync), plan.Buf([]byte{1, 0, 0, 0})}, Ret: plan.Exactly(0)})
 	}
 	return oneStep(plan.Arm, "have it signal its owner", asOps(calls)...)
 }

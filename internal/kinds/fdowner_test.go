@@ -21,7 +21,10 @@ func TestFDOwner(t *testing.T) {
 		t.Error("a plain pipe has an owner")
 	}
 	f := w.add(r)
-	w.contribute(FDOwner(), f, other)
+	steps := FDOwner().Plan(w.record(FDOwner(), f), hostOf(f.ID))
+	w.fds[f.Ref().Main()] = other
+	must(0, unix.Dup3(other, r, 0))(t) // the task has the new pipe at the old number
+	w.run(planned{FDOwner(), steps}, plan.Arm)
 	w.same(f)
 	if pid := must(unix.FcntlInt(uintptr(other), unix.F_GETOWN, 0))(t); pid != unix.Getpid() {
 		t.Errorf("signals %d", pid)

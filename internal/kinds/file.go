@@ -14,6 +14,7 @@ type fileRecord struct {
 	Inode kind.InodeRef `cbor:"1,keyasint"`
 	Flags uint32        `cbor:"2,keyasint,omitempty"` // as F_GETFL, with the bits of onlyAtOpen
 	Pos   int64         `cbor:"3,keyasint,omitempty"`
+	Dir   bool          `cbor:"4,keyasint,omitempty"` // it is a directory
 }
 
 // fileFlags are the status flags that a description of a file may have
@@ -47,7 +48,8 @@ func dumpFile(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (fileRecord, error
 	if f.Stat.Format() == unix.S_IFCHR && f.Info.Pos != 0 {
 		return fileRecord{}, kind.Unsupportedf("at position %d of a device that can't be set", f.Info.Pos)
 	}
-	return fileRecord{Inode: f.Inode.Ref(), Flags: f.Info.Flags &^ unix.O_CLOEXEC, Pos: f.Info.Pos}, nil
+	return fileRecord{Inode: f.Inode.Ref(), Flags: f.Info.Flags &^ unix.O_CLOEXEC, Pos: f.Info.Pos,
+		Dir: f.Stat.Format() == unix.S_IFDIR}, nil
 }
 
 func checkFile(r fileRecord) error {
@@ -70,17 +72,25 @@ func planFile(r fileRecord, h *kind.Host) []plan.Step {
 		Ops:   []plan.Op{reopenAny(r.Inode, r.Flags, h.Self)},
 	}}
 	if r.Pos != 0 {
-		steps = append(steps, plan.Step{
-			Stage: plan.Settle,
-			Text:  fmt.Sprintf("go to position %d", r.Pos),
-			Ops: []plan.Op{plan.Call{
-				Nr:   unix.SYS_LSEEK,
-				Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Pos), plan.Int(unix.SEEK_SET)},
-				Ret:  plan.Exactly(r.Pos),
-			}},
-		})
+		steps = append(steps, r.seek(h))
 	}
 	return steps
+}
+
+// seek goes to the recorded position. Of a directory one piece is read first:
+// ext4 takes the position of the first reading for the beginning, and would
+// never come back to the entries before it (ext4_dx_readdir in fs/ext4/dir.c).
+func (r fileRecord) seek(h *kind.Host) plan.Step {
+	s := plan.Step{Stage: plan.Settle, Text: fmt.Sprintf("go to position %d", r.Pos)}
+	if r.Dir {
+		s.Ops = []plan.Op{plan.Call{Nr: unix.SYS_GETDENTS64, Args: []plan.Arg{plan.FD(h.Self), plan.Out(512), plan.Int(512)}}}
+	}
+	s.Ops = append(s.Ops, plan.Call{
+		Nr:   unix.SYS_LSEEK,
+		Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Pos), plan.Int(unix.SEEK_SET)},
+		Ret:  plan.Exactly(r.Pos),
+	})
+	return s
 }
 
 // reopenAny is reopen, but for O_PATH: the link below /proc/self/fd leads to

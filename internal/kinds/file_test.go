@@ -112,6 +112,33 @@ func TestFileDirectoryPosition(t *testing.T) {
 	}
 }
 
+// TestFileDirectoryAtItsEnd is about ext4, where a directory that is first
+// read at its end has no entries any more.
+func TestFileDirectoryAtItsEnd(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	for i := range 1000 { // enough for an indexed directory
+		if err := os.WriteFile(filepath.Join(dir, itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd := openFor(t, dir, unix.O_RDONLY)
+	buf := make([]byte, 1<<16)
+	for must(unix.ReadDirent(fd, buf))(t) > 0 {
+	}
+	f := w.add(fd)
+	w.restoreFile(f)
+	w.same(f)
+	again := w.fd(f.Ref().Main())
+	if n := must(unix.ReadDirent(again, buf))(t); n != 0 {
+		t.Errorf("%d bytes at the end", n)
+	}
+	must(unix.Seek(again, 0, 0))(t)
+	if n := must(unix.ReadDirent(again, buf))(t); n == 0 {
+		t.Error("nothing after rewinding")
+	}
+}
+
 func TestFileCheck(t *testing.T) {
 	for name, r := range map[string]fileRecord{
 		"no inode": {}, "creating": {Inode: 1, Flags: unix.O_CREAT}, "before the start": {Inode: 1, Pos: -1},

@@ -10,22 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
-	"github.com/ckptool/ckpt/internal/kind"
 )
-
-// contribute restores what a contributing kind adds to a description, onto
-// another one of the same file.
-func (w *world) contribute(k kind.Kind, f *kind.FileSite, onto int) {
-	w.t.Helper()
-	if !k.Match(f) {
-		w.t.Fatalf("%s does not match", k.Name())
-	}
-	steps := k.Plan(w.record(k, f), hostOf(f.ID))
-	w.fds[f.Ref().Main()] = onto
-	for i := range steps {
-		w.run(planned{k, steps[i : i+1]}, steps[i].Stage)
-	}
-}
 
 func lockSet(locks []abi.Lock) []abi.Lock {
 	out := slices.Clone(locks)

@@ -2,15 +2,24 @@ package host
 
 import "path/filepath"
 
-// SystemTrust is the administrator's list of who may sign images.
-const SystemTrust = "/etc/ckpt/allowed_signers"
+// SystemTrust is the administrator's list of who may sign images, and
+// SystemRevoked that of keys that nobody may believe any more.
+const (
+	SystemTrust   = "/etc/ckpt/allowed_signers"
+	SystemRevoked = "/etc/ckpt/revoked_keys"
+)
 
 // OwnTrust is the caller's own list, where package sign puts it too. The
 // environment's configHome must be left empty where it isn't the caller's to
 // choose.
-func OwnTrust(home, configHome string) string {
+func OwnTrust(home, configHome string) string { return own(home, configHome, "allowed_signers") }
+
+// OwnRevoked is the caller's own list of revoked keys.
+func OwnRevoked(home, configHome string) string { return own(home, configHome, "revoked_keys") }
+
+func own(home, configHome, name string) string {
 	if !filepath.IsAbs(configHome) {
 		configHome = filepath.Join(home, ".config")
 	}
-	return filepath.Join(configHome, "ckpt", "allowed_signers")
+	return filepath.Join(configHome, "ckpt", name)
 }

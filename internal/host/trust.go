@@ -74,17 +74,47 @@ func replaceable(path string, owner uint32) (bool, error) {
 	}
 }
 
-// TrustFiles reads those of several files that are there.
-func TrustFiles(paths map[string]verify.Source) ([]verify.TrustFile, error) {
-	var out []verify.TrustFile
-	for path, source := range paths {
-		t, err := TrustFile(path, source)
-		if err != nil {
-			return nil, err
+// Trust is all that verdicts on this host are made of.
+type Trust struct {
+	Files   []verify.TrustFile
+	Revoked []verify.RevocationFile
+}
+
+// ReadTrust reads the lists of the administrator and of the caller, and the
+// one that the caller named, if any. Of those, only the last must be there. A
+// system's list that the caller may not read vouches for nobody; a list of
+// revoked keys that can't be read is an error.
+func ReadTrust(home, configHome, extra string) (Trust, error) {
+	var t Trust
+	for _, from := range []struct {
+		path   string
+		source verify.Source
+	}{{SystemTrust, verify.System}, {OwnTrust(home, configHome), verify.Own}, {extra, verify.Extra}} {
+		if from.path == "" {
+			continue
 		}
-		if t != nil {
-			out = append(out, *t)
+		f, err := TrustFile(from.path, from.source)
+		switch {
+		case err != nil && !(from.source == verify.System && errors.Is(err, fs.ErrPermission)):
+			return t, err
+		case f != nil:
+			t.Files = append(t.Files, *f)
+		case from.source == verify.Extra:
+			return t, fmt.Errorf("trust file %s: %w", extra, fs.ErrNotExist)
 		}
 	}
-	return out, nil
+	return t, t.revoked(home, configHome)
+}
+
+func (t *Trust) revoked(home, configHome string) error {
+	for path, source := range map[string]verify.Source{SystemRevoked: verify.System, OwnRevoked(home, configHome): verify.Own} {
+		f, err := TrustFile(path, source)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			t.Revoked = append(t.Revoked, verify.RevocationFile(*f))
+		}
+	}
+	return nil
 }

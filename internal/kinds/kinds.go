@@ -18,6 +18,7 @@ func All() kind.Table {
 		ITimers(),
 		PosixTimers(),
 		XComp(),
+		LDT(),
 		Thread(),
 		Creds(),
 		AltStack(),

@@ -82,7 +82,8 @@ func TestStdio(t *testing.T) {
 	}
 	j.reach(was + 3)
 	if b, _ := os.ReadFile(out); !strings.Contains(string(b), fmt.Sprintf("out %d\n", was+2)) {
-		t.Errorf("in rstr's standard output: %.200q", b)
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/1", j.pid))
+		t.Errorf("in rstr's standard output: %.200q; the fixture's is %s", b, link)
 	}
 }
 

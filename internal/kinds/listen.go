@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,9 @@ type socketFile struct {
 	UID  credmap.UID `cbor:"2,keyasint,omitempty"`
 	GID  credmap.GID `cbor:"3,keyasint,omitempty"`
 	Gone bool        `cbor:"4,keyasint,omitempty"` // it was removed
+	// Dir is where the file is if its path is relative: the working
+	// directory of the listening task.
+	Dir []byte `cbor:"5,keyasint,omitempty"`
 }
 
 // peerIDs are what SO_PEERCRED shows of a process beside its pid.
@@ -102,26 +106,42 @@ func (r *listenRecord) listener(f *kind.FileSite, pid kind.PID) {
 
 // dumpFile looks whether the file at the socket's path is the socket's own.
 func (r *listenRecord) dumpFile(f *kind.FileSite, u unixFacts) error {
-	path := string(r.Socket.Local.Name)
-	if !strings.HasPrefix(path, "/") {
-		return kind.Unsupportedf("a socket bound to the relative path %+q", path)
+	if !strings.HasPrefix(string(r.Socket.Local.Name), "/") {
+		if f.Task.FS == nil || f.Task.FS.Cwd == nil {
+			return kind.Unsupportedf("a socket bound to the relative path %v", r.Socket.Local)
+		}
+		r.File.Dir = []byte(f.Task.FS.Cwd.Path)
+		r.Task, r.FD = kind.TaskRef(f.Task.ID), int32(f.Num)
 	}
+	name := string(r.path())
 	res, err := f.Do(plan.Call{Nr: unix.SYS_STATX, Args: []plan.Arg{
-		atCwd, plan.Str(path), plan.Int(unix.AT_SYMLINK_NOFOLLOW), plan.Int(unix.STATX_BASIC_STATS), plan.Out(stxBytes)}})
-	if errors.Is(err, unix.ENOENT) {
+		atCwd, plan.Str(name), plan.Int(unix.AT_SYMLINK_NOFOLLOW), plan.Int(unix.STATX_BASIC_STATS), plan.Out(stxBytes)}})
+	switch {
+	case len(name) > 107: // sizeof sun_path
+		return kind.Unsupportedf("a socket bound to a path that is too long from the root on: %+q", name)
+	case errors.Is(err, unix.ENOENT) && len(r.File.Dir) > 0:
+		return kind.Unsupportedf("a socket bound to the relative path %v, which is not in the working directory", r.Socket.Local)
+	case errors.Is(err, unix.ENOENT):
 		r.File.Gone = true
 		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking at %+q: %w", path, err)
+	case err != nil:
+		return fmt.Errorf("looking at %+q: %w", name, err)
 	}
 	b, le := res.Out[0], binary.LittleEndian
 	if uint32(le.Uint64(b[stxIno:])) != u.File || unix.Mkdev(le.Uint32(b[stxDevMajor:]), le.Uint32(b[stxDevMinor:])) != u.Dev {
-		return kind.Unsupportedf("a socket bound to %+q, where another file is now", path)
+		return kind.Unsupportedf("a socket bound to %+q, where another file is now", name)
 	}
 	r.File.Mode = uint32(le.Uint16(b[stxMode:])) & 0o7777
 	r.File.UID, r.File.GID = credmap.UID(le.Uint32(b[stxUID:])), credmap.GID(le.Uint32(b[stxGID:]))
 	return nil
+}
+
+// path is where the socket's file is, from the root on.
+func (r listenRecord) path() []byte {
+	if len(r.File.Dir) == 0 {
+		return r.Socket.Local.Name
+	}
+	return []byte(path.Join(string(r.File.Dir), string(r.Socket.Local.Name)))
 }
 
 // Offsets in struct statx, see statx.go.
@@ -143,8 +163,11 @@ func checkListen(r listenRecord) error {
 		return fmt.Errorf("a socket file of mode %#o", r.File.Mode)
 	}
 	if s.isUnix() && r.Socket.Local.bound() && !r.Socket.Local.Abstract {
-		if err := checkPath(r.Socket.Local.Name); err != nil {
+		if err := checkPath(r.path()); err != nil {
 			return err
+		}
+		if len(r.File.Dir) > 0 && r.Socket.Local.Name[0] == '/' {
+			return errors.New("an absolute path in a directory")
 		}
 	}
 	return r.Socket.check()
@@ -175,14 +198,18 @@ func planListen(r listenRecord, h *kind.Host) []plan.Step {
 // bindPath binds a unix socket to its path, as late as it can: a restore that
 // fails before has changed nothing.
 func (r listenRecord) bindPath(h *kind.Host) plan.Step {
-	path, file := r.Socket.Local.Name, slot(h.Self, kind.SlotOther)
+	at, file := r.path(), slot(h.Self, kind.SlotOther)
 	s := plan.Step{Stage: plan.Arm, Text: fmt.Sprintf("bind it to %v", r.Socket.Local)}
-	s.Ops = asOps(append(r.clearPath(h), bind(plan.FD(h.Self), r.Socket.Local)))
+	name := bind(plan.FD(h.Self), r.Socket.Local)
+	if len(r.File.Dir) > 0 {
+		name.In, name.Args[0] = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, plan.Int(r.FD)
+	}
+	s.Ops = asOps(append(r.clearPath(h), name))
 	if r.File.Gone {
-		s.Ops = append(s.Ops, unlink(path))
+		s.Ops = append(s.Ops, unlink(at))
 		return s
 	}
-	s.Ops = append(s.Ops, openObject(path, 0, file), statx(plan.FD(file), wantType(unix.S_IFSOCK)))
+	s.Ops = append(s.Ops, openObject(at, 0, file), statx(plan.FD(file), wantType(unix.S_IFSOCK)))
 	if want := (owner{r.File.Mode, r.File.UID, r.File.GID}); want.uid != h.Caller.UID.FS || want.gid != h.Caller.GID.FS {
 		s.Needs = []plan.Need{{Demand: fmt.Sprintf("own:%d:%d", want.uid, want.gid), Why: "the socket's file is somebody else's"}}
 		s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_FCHOWNAT, Ret: plan.Exactly(0), Args: []plan.Arg{
@@ -196,26 +223,26 @@ func (r listenRecord) bindPath(h *kind.Host) plan.Step {
 // clearPath removes the socket file that the dump left: a socket of the same
 // user's at which nobody listens. What else is there stays, and bind(2) fails.
 func (r listenRecord) clearPath(h *kind.Host) []plan.Call {
-	path, le := r.Socket.Local.Name, binary.LittleEndian
+	at, le := r.path(), binary.LittleEndian
 	// If there is nothing, the buffer stays as it is demanded to be.
 	want := make([]byte, stxBytes)
 	le.PutUint32(want[stxUID:], uint32(r.File.UID))
 	le.PutUint16(want[stxMode:], unix.S_IFSOCK)
 	look := plan.Call{
 		Nr: unix.SYS_STATX, Ret: plan.Ret{Exact: true, Tolerate: []uint16{uint16(unix.ENOENT)}},
-		Args: []plan.Arg{atCwd, plan.Str(string(path)), plan.Int(unix.AT_SYMLINK_NOFOLLOW),
+		Args: []plan.Arg{atCwd, plan.Str(string(at)), plan.Int(unix.AT_SYMLINK_NOFOLLOW),
 			plan.Int(unix.STATX_BASIC_STATS), plan.InOut(want)},
 		Expect: []plan.Field{wantType(unix.S_IFSOCK),
 			{Off: stxUID, Want: want[stxUID:stxGID], Name: "owner", Form: plan.Number}},
 	}
-	probe, addr := slot(h.Self, kind.SlotOther+1), r.Socket.Local.encode()
+	probe, addr := slot(h.Self, kind.SlotOther+1), sockAddr{Name: at}.encode()
 	create := plan.Call{Nr: unix.SYS_SOCKET, Out: probe, Args: []plan.Arg{plan.Int(unix.AF_UNIX),
 		plan.Int(r.Socket.Sort.Type | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK), plan.Int(0)}}
 	dead := plan.Call{ // anything but a refusal means that somebody is there
 		Nr: unix.SYS_CONNECT, Args: []plan.Arg{plan.FD(probe), plan.Buf(addr), plan.Int(len(addr))},
 		Ret: plan.Ret{Exact: true, Want: -int64(unix.ECONNREFUSED), Tolerate: []uint16{uint16(unix.ECONNREFUSED), uint16(unix.ENOENT)}},
 	}
-	return []plan.Call{look, create, dead, unlink(path)}
+	return []plan.Call{look, create, dead, unlink(at)}
 }
 
 func unlink(path []byte) plan.Call {

@@ -123,6 +123,32 @@ func TestListenUnix(t *testing.T) {
 	}
 }
 
+func TestListenUnixAtARelativePath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	w := newWorld(t)
+	w.task.FS = &kind.FSSite{Cwd: &kind.InodeSite{Path: must(os.Getwd())(t)}}
+	f := w.add(listenUnix(t, "sock", unix.SOCK_SEQPACKET))
+	r := w.record(Listen(), f).(*listenRecord)
+	unix.Close(f.Num)
+	steps := planListen(*r, hostOf(f.ID))
+	w.run(planned{Listen(), steps}, plan.Create)
+	if now := w.fd(f.Ref().Main()); now != f.Num {
+		must(0, unix.Dup3(now, f.Num, unix.O_CLOEXEC))(t)
+	}
+	w.run(planned{Listen(), steps}, plan.Arm)
+	conn := must(net.Dial("unixpacket", "sock"))(t)
+	conn.Close()
+	if got := conn.RemoteAddr().String(); got != "sock" {
+		t.Errorf("bound to %q", got)
+	}
+	w.task.FS.Cwd.Path = "/"
+	f = newWorld(t).add(f.Num)
+	f.Task = w.task
+	if why := w.refused(f); !strings.Contains(why, "another file") && !strings.Contains(why, "relative") {
+		t.Error(why)
+	}
+}
+
 func TestListenUnixLeavesOthersAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	w := newWorld(t)

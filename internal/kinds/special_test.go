@@ -93,6 +93,7 @@ func TestSpecialRefuses(t *testing.T) {
 	refused(t, Special(), vma(t, "7ff000000000-7ff000004000 r--p 00000000 00:00 0 [vvar]", "rd mr pf io de dd sl"), "sealed")
 	m := vma(t, "7ff000000000-7ff000001000 --xp 00000000 00:00 0 [uprobes]", "ex mr mw me dc de io")
 	refused(t, UnsupportedMapping(), m, "[uprobes]")
+	refused(t, UnsupportedMapping(), vma(t, "7ff127de9000-7ff127deb000 rw-s 00000000 00:01 0 /SYSV00000000 (deleted)", "rd wr sh mr mw me ms"), "System V")
 	id := make([]byte, buildBytes)
 	at := span{0x10000, 0x12000}
 	checks(t, Special(), []specialRecord{{span: at, Name: "[vdso]", Build: id, BuildAt: 4076, Kernel: "6.18"}, {span: at, Name: "[vvar]"}},

@@ -49,10 +49,12 @@ func whyInode(i *kind.InodeSite) string {
 	return fmt.Sprintf("a file of type %#o", i.Stat.Format())
 }
 
+const sysvWords = "System V shared memory (shmget)"
+
 func whyRegular(i *kind.InodeSite) string {
 	switch {
 	case strings.HasPrefix(i.Path, "/SYSV"):
-		return "System V shared memory (shmget)"
+		return sysvWords
 	case strings.HasPrefix(i.Path, "/[aio]"):
 		return "a context of asynchronous input and output (io_setup)"
 	case i.Stat.FSType == unix.SECRETMEM_MAGIC:

@@ -66,8 +66,7 @@ func TestPosixTimersPlan(t *testing.T) {
 	}
 }
 
-// TestPosixTimerCounting makes a timer in the manner of older kernels. This
-// kernel numbers like them unless it is asked not to.
+// TestPosixTimerCounting gives up where counting would take too long.
 func TestPosixTimerCounting(t *testing.T) {
 	r := posixTimersRecord{[]posixTimer{{ID: 1 << 20, Notify: abi.SigevNone}}}
 	ops, needs := r.makeByCounting(stateHost(plan.Task))

@@ -101,7 +101,7 @@ func (c *content) checkLiving(t *kind.TaskNode) error {
 		}
 	}
 	for i := range t.Threads {
-		if err := c.checkThread(&t.Threads[i]); err != nil {
+		if err := c.checkThread(t, &t.Threads[i]); err != nil {
 			return fmt.Errorf("thread %d: %w", t.Threads[i].TID, err)
 		}
 	}
@@ -112,7 +112,7 @@ func (c *content) checkLiving(t *kind.TaskNode) error {
 // about 11 KiB.
 const maxXState = 64 << 10
 
-func (c *content) checkThread(th *kind.ThreadNode) error {
+func (c *content) checkThread(t *kind.TaskNode, th *kind.ThreadNode) error {
 	if th.ID == 0 || c.threads[th.ID] != nil {
 		return fmt.Errorf("its number %d", th.ID)
 	}
@@ -122,7 +122,7 @@ func (c *content) checkThread(th *kind.ThreadNode) error {
 	if th.XStateLen > maxXState || th.XStateLen > 0 && c.tree.XState == 0 {
 		return fmt.Errorf("extended registers of %d bytes", th.XStateLen)
 	}
-	c.threads[th.ID] = th
+	c.threads[th.ID], c.taskOf[th.ID] = th, t.ID
 	return c.occupy(th.TID)
 }
 

@@ -15,6 +15,7 @@ type content struct {
 	tree     *kind.Tree
 	records  []record
 	threads  map[uint32]*kind.ThreadNode
+	taskOf   map[uint32]uint32 // process of each thread
 	tasks    map[uint32]*kind.TaskNode
 	byPID    map[kind.PID]bool
 	mms      map[uint32]*kind.MMNode
@@ -33,7 +34,7 @@ type record struct {
 
 // decode reads the engine's tree and all records of a manifest.
 func decode(m *image.Manifest, table kind.Table) (*content, error) {
-	c := &content{manifest: m, tree: &kind.Tree{}, threads: map[uint32]*kind.ThreadNode{}, tasks: map[uint32]*kind.TaskNode{},
+	c := &content{manifest: m, tree: &kind.Tree{}, threads: map[uint32]*kind.ThreadNode{}, taskOf: map[uint32]uint32{}, tasks: map[uint32]*kind.TaskNode{},
 		byPID: map[kind.PID]bool{}, mms: map[uint32]*kind.MMNode{}, tables: map[uint32]*kind.FDTableNode{},
 		reps: map[plan.Ref]*kind.TaskNode{}, mmOf: map[uint32]uint32{}, claimed: map[plan.Ref]bool{}}
 	if err := image.Unmarshal(m.Tree, c.tree); err != nil {

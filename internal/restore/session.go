@@ -55,11 +55,7 @@ func (s *session) rep(r plan.Ref) (*body, error) {
 	case plan.Mapping:
 		r = plan.Ref{Site: plan.MM, ID: s.mmOf[r.ID]}
 	case plan.Thread:
-		for _, b := range s.bodies {
-			if b.threads[r.ID] != nil {
-				return b, nil
-			}
-		}
+		r = plan.Ref{Site: plan.Task, ID: s.taskOf[r.ID]}
 	}
 	r.Slot = 0
 	node := s.reps[r]

@@ -29,13 +29,7 @@ func (c *content) within(r plan.Ref) plan.Ref {
 	case plan.Mapping:
 		return plan.Ref{Site: plan.MM, ID: c.mmOf[r.ID]}
 	case plan.Thread:
-		for id, t := range c.tasks {
-			for i := range t.Threads {
-				if t.Threads[i].ID == r.ID {
-					return plan.Ref{Site: plan.Task, ID: id}
-				}
-			}
-		}
+		return plan.Ref{Site: plan.Task, ID: c.taskOf[r.ID]}
 	}
 	return plan.Ref{}
 }

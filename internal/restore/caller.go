@@ -71,4 +71,3 @@ const (
 	ioprioWhoProcess = 1    // IOPRIO_WHO_PROCESS, linux/ioprio.h
 	maxCPUs          = 8192 // NR_CPUS of the largest configuration
 )
-

@@ -91,6 +91,9 @@ func dumpEpoll(d kind.Dump, f *kind.FileSite, _ []plan.Result) (epollRecord, err
 		}
 		r.Watches = append(r.Watches, w)
 	}
+	if len(r.Borrowed) > maxBorrowed {
+		return r, kind.Unsupportedf("it watches %d descriptors that were closed or used again since", len(r.Borrowed))
+	}
 	return r, nil
 }
 
@@ -160,7 +163,13 @@ func isReady(f *kind.FileSite, r *epollRecord, w epollWatch) bool {
 	return err == nil && events != 0
 }
 
+// maxBorrowed is how many slots there are for what must be put aside.
+const maxBorrowed = 200
+
 func checkEpoll(r epollRecord) error {
+	if len(r.Borrowed) > maxBorrowed {
+		return fmt.Errorf("%d watches of descriptors that were closed", len(r.Borrowed))
+	}
 	for _, t := range r.Tables {
 		if t.FD < 0 {
 			return fmt.Errorf("descriptor %d", t.FD)

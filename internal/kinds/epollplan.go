@@ -35,7 +35,7 @@ func (r epollRecord) watch(w epollWatch, h *kind.Host) plan.Step {
 	in := plan.Ref{Site: plan.Task, ID: uint32(at.Task)}
 	add := addWatch(in, at.FD, w)
 	if w.Borrow != 0 {
-		add = r.Borrowed[w.Borrow-1].around(in, w, slot(h.Self, kind.SlotOther), add)
+		add = r.Borrowed[w.Borrow-1].around(in, w, slot(h.Self, kind.SlotOther+uint8(w.Borrow-1)), add)
 	}
 	s.Ops = asOps(add)
 	return s

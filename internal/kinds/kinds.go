@@ -84,6 +84,7 @@ func All() kind.Table {
 		Timerfd(),
 		Signalfd(),
 		Pidfd(),
+		Inotify(),
 		Locks(),
 		FDOwner(),
 		Listen(),

@@ -12,10 +12,8 @@ import (
 )
 
 type pendingRecord struct {
-	TGID    kind.PID        `cbor:"1,keyasint"`
-	TID     kind.PID        `cbor:"2,keyasint"`
-	Private []pendingSignal `cbor:"3,keyasint,omitempty"` // in the order of arrival
-	Shared  []pendingSignal `cbor:"4,keyasint,omitempty"` // the process's; only the leader has them
+	Private []pendingSignal `cbor:"1,keyasint,omitempty"` // in the order of arrival
+	Shared  []pendingSignal `cbor:"2,keyasint,omitempty"` // the process's; only the leader has them
 }
 
 // pendingSignal is a siginfo_t (sigaction(2)); which fields mean something
@@ -68,7 +66,6 @@ func hasPending(t *kind.ThreadSite) bool {
 }
 
 func dumpPending(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (r pendingRecord, err error) {
-	r = pendingRecord{TGID: t.Task.PID, TID: t.TID}
 	if r.Private, err = queueOf(t.Task, t.Pending, t.Status.SigPnd); err != nil || !t.Leader {
 		return r, err
 	}
@@ -124,9 +121,6 @@ func (r pendingRecord) check() error {
 	if len(r.Private)+len(r.Shared) > maxPending {
 		return fmt.Errorf("%d pending signals", len(r.Private)+len(r.Shared))
 	}
-	if r.TGID <= 0 || r.TID <= 0 || len(r.Shared) > 0 && r.TGID != r.TID {
-		return fmt.Errorf("thread %d of process %d", r.TID, r.TGID)
-	}
 	for _, q := range [][]pendingSignal{r.Private, r.Shared} {
 		for _, p := range q {
 			if p.Signal == 0 || p.Signal > maxSignal || p.Signal == uint8(unix.SIGKILL) || p.Signal == uint8(unix.SIGSTOP) {
@@ -137,16 +131,29 @@ func (r pendingRecord) check() error {
 	return nil
 }
 
+// The numbers that a thread asks for its own.
+const (
+	ownPIDSlot = 202
+	ownTIDSlot = 203
+)
+
+// plan lets the thread ask who it is: an image that could name the receiver
+// could have signals sent to anybody. For the process's signals that thread
+// is the leader, lest the kernel refuse.
 func (r pendingRecord) plan(h *kind.Host) []plan.Step {
-	var ops []plan.Op
+	pid := plan.Ref{Site: h.Self.Site, ID: h.Self.ID, Slot: ownPIDSlot}
+	tid := plan.Ref{Site: h.Self.Site, ID: h.Self.ID, Slot: ownTIDSlot}
+	getpid, gettid := inTask(h, unix.SYS_GETPID), inTask(h, unix.SYS_GETTID)
+	getpid.Out, gettid.Out = pid, tid
+	ops := []plan.Op{getpid, gettid}
 	for _, p := range r.Private {
 		ops = append(ops, inTask(h, unix.SYS_RT_TGSIGQUEUEINFO,
-			plan.PID(r.TGID), plan.PID(r.TID), plan.Int(p.Signal), p.arg(h)))
+			plan.ResultOf(pid), plan.ResultOf(tid), plan.Int(p.Signal), p.arg(h)))
 	}
 	for _, p := range r.Shared {
-		ops = append(ops, inTask(h, unix.SYS_RT_SIGQUEUEINFO, plan.PID(r.TGID), plan.Int(p.Signal), p.arg(h)))
+		ops = append(ops, inTask(h, unix.SYS_RT_SIGQUEUEINFO, plan.ResultOf(pid), plan.Int(p.Signal), p.arg(h)))
 	}
-	return oneStep(plan.Creds, fmt.Sprintf("queue %d pending signals", len(ops)), ops...)
+	return oneStep(plan.Creds, fmt.Sprintf("queue %d pending signals", len(r.Private)+len(r.Shared)), ops...)
 }
 
 // siginfoPID is where the sender is in siginfo_t, in the layouts that have one.

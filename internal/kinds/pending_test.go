@@ -1,14 +1,12 @@
 package kinds
 
 import (
-	"os"
 	"reflect"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
-	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 )
 
@@ -40,8 +38,7 @@ func TestPendingQueued(t *testing.T) {
 	aside(t, func() {
 		blockAll(t)
 		site := sampleThread()
-		site.TID, site.Leader = kind.PID(unix.Gettid()), false
-		site.Task.PID = kind.PID(os.Getpid())
+		site.Leader = false
 		site.Pending = []abi.Siginfo{
 			{Signo: 5, Code: abi.SIKernel, PID: 0},
 			{Signo: 10, Code: abi.SIUser, PID: 4000, UID: 12},
@@ -80,12 +77,11 @@ func TestPendingPlan(t *testing.T) {
 	site.Status.ShdPnd = abi.SigSetOf(10, 12)
 	site.Shared = []abi.Siginfo{{Signo: 12, Code: abi.SIUser, PID: 101}, {Signo: 10, Code: abi.SIUser, PID: 5}}
 	_, steps := through(t, Pending(), site)
-	for i := range steps[0].Ops {
-		c := steps[0].Ops[i].(plan.Call)
-		c.Args[2].Buf = nil
-		steps[0].Ops[i] = c
+	for _, op := range steps[0].Ops[2:] {
+		op.(plan.Call).Args[2].Buf = nil
 	}
-	golden(t, steps, `creds: rt_sigqueueinfo@thread 7(pid(100),12,""[16:4=pid(101)]) rt_sigqueueinfo@thread 7(pid(100),10,"")`)
+	golden(t, steps, `creds: getpid@thread 7()->thread 7.202 gettid@thread 7()->thread 7.203`+
+		` rt_sigqueueinfo@thread 7({thread 7.202},12,""[16:4=pid(101)]) rt_sigqueueinfo@thread 7({thread 7.202},10,"")`)
 
 	site.Status.ShdPnd = abi.SigSetOf(int(unix.SIGKILL))
 	refused(t, Pending(), site, "killed")
@@ -109,15 +105,12 @@ func TestPendingTimer(t *testing.T) {
 func TestPendingCheck(t *testing.T) {
 	one := func(n uint8) []pendingSignal { return []pendingSignal{{Signal: n}} }
 	checks(t, Pending(),
-		[]pendingRecord{{TGID: 1, TID: 2, Private: one(64)}, {TGID: 2, TID: 2, Shared: one(1)}},
+		[]pendingRecord{{Private: one(64)}, {Shared: one(1)}},
 		map[string]pendingRecord{
-			"SIGKILL":          {TGID: 1, TID: 1, Private: one(9)},
-			"SIGSTOP":          {TGID: 1, TID: 1, Shared: one(19)},
-			"signal 0":         {TGID: 1, TID: 1, Shared: one(0)},
-			"signal 65":        {TGID: 1, TID: 1, Shared: one(65)},
-			"no process":       {TID: 1},
-			"no thread":        {TGID: 1},
-			"not the leader's": {TGID: 1, TID: 2, Shared: one(1)},
-			"too many":         {TGID: 1, TID: 1, Private: make([]pendingSignal, maxPending+1)},
+			"SIGKILL":   {Private: one(9)},
+			"SIGSTOP":   {Shared: one(19)},
+			"signal 0":  {Shared: one(0)},
+			"signal 65": {Private: one(65)},
+			"too many":  {Private: make([]pendingSignal, maxPending+1)},
 		})
 }

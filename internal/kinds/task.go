@@ -9,6 +9,12 @@ import (
 // Task is responsible for a process as such. The engine makes it, and every
 // property that it has is a kind of its own; what is left are the processes
 // that can't be saved at all.
+//
+// Some state no kind keeps, since the kernel does not show it or it belongs to
+// the place and not to the process: the cgroups, the session keyring and the
+// login of the audit system become rstr's own; Landlock rules and the right to
+// use I/O ports (ioperm(2), iopl(2)) are lost; the CPU time used, the other
+// accounting, and timer overruns begin anew.
 func Task() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, noRecord]{
 		Name:   "task",

@@ -86,10 +86,6 @@ func Restartable(r Regs) Regs {
 	switch -int64(r.Rax) {
 	case erestartSys, erestartNoIntr, erestartNoHand, erestartRestartBlock:
 		return rewind(r)
-	case int64(unix.EINTR):
-		if interruptedByStop(r.OrigRax) {
-			return rewind(r)
-		}
 	}
 	r.OrigRax = NoSyscall
 	return r

@@ -38,7 +38,7 @@
 //	th.Interrupt() error;  th.WaitStop(deadline) (Stop, error);  th.Stop() Stop
 //	    Stop{Kind: StopEvent | StopGroup, Signal}     // StopGroup: SIGSTOPped; Detach leaves it so
 //	th.TID(), th.PID() int
-//	th.Detach(sig syscall.Signal) error               // also: transparent EINTR of abi.RestartEINTR
+//	th.Detach(sig syscall.Signal) error
 //	th.SetOptions(o Options) error
 //
 // State (what the thread had when it stopped, whatever runs in it meanwhile):

@@ -99,7 +99,7 @@ func (f *Frozen) stop(fresh []*Thread, deadline time.Time) error {
 	var late []*Thread
 	soon := time.Now().Add(vforkTime)
 	for _, t := range fresh {
-		err := t.waitEventStop(earlier(soon, deadline))
+		_, err := t.WaitStop(earlier(soon, deadline))
 		switch {
 		case errors.Is(err, ErrGone):
 			f.drop(t)
@@ -143,7 +143,7 @@ func (f *Frozen) stopLate(t *Thread, deadline time.Time) error {
 			return err
 		}
 	}
-	err := t.waitEventStop(deadline)
+	_, err := t.WaitStop(deadline)
 	if errors.Is(err, ErrGone) {
 		f.drop(t)
 		err = nil
@@ -234,9 +234,9 @@ func (t *Thread) halted() error {
 		if err := t.interrupt(); err != nil {
 			return err
 		}
-		if err := t.waitEventStop(time.Now().Add(vforkTime)); err != nil {
+		if _, err := t.WaitStop(time.Now().Add(vforkTime)); err != nil {
 			return err
 		}
 	}
-	return t.smooth()
+	return t.rough()
 }

@@ -156,7 +156,7 @@ func (s *Space) prepare(vmas []abi.VMA) error {
 		return s.lone(vmas)
 	}
 	frameB := h.thread.own.frame(h.gadgets.restorer)
-	n := frameASize + frameB.Len()
+	n := scratchHeader + frameASize + frameB.Len()
 	if h.scratch, err = findScratch(s.mem, vmas, h.thread, n); err != nil {
 		h.window = err.Error()
 		return s.lone(vmas)
@@ -165,8 +165,8 @@ func (s *Space) prepare(vmas []abi.VMA) error {
 	if _, err := s.mem.ReadAt(h.before, int64(h.scratch)); err != nil {
 		return err
 	}
-	b := s.frameA().Encode(h.scratch)
-	b = append(b, make([]byte, frameASize-len(b))...)
+	b := append(s.header(), s.frameA().Encode(h.frameA())...)
+	b = append(b, make([]byte, scratchHeader+frameASize-len(b))...)
 	b = append(b, frameB.Encode(h.frameB())...)
 	_, err = s.mem.WriteAt(b, int64(h.scratch))
 	return err
@@ -184,7 +184,9 @@ func (s *Space) lone(vmas []abi.VMA) error {
 // the frame after it is aligned.
 const frameASize = (abi.SigFrameXState + 63) &^ 63
 
-func (h *home) frameB() uint64 { return h.scratch + frameASize }
+func (h *home) frameA() uint64 { return h.scratch + scratchHeader }
+
+func (h *home) frameB() uint64 { return h.frameA() + frameASize }
 
 // frameA is the context that unmaps the Space.
 func (s *Space) frameA() *abi.SigFrame {
@@ -344,7 +346,7 @@ func (s *Space) restore(t *Thread) error {
 func (s *Space) guest(t *Thread, sl *slot) error {
 	h := s.home
 	if t == h.thread && h.scratch != 0 {
-		sl.leave = h.scratch
+		sl.leave = h.frameA()
 		return nil
 	}
 	if t != h.thread {

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -15,33 +16,48 @@ import (
 // supplement, 3.2.2).
 const redZone = 128
 
-// below is left free under the frames, for a signal handler that runs there
-// in the moment before everything is blocked; clear must be zero above them.
+// Windows of the main stack that may hold the frames: from below above its
+// lower end, for a signal handler that runs there in the moment before
+// everything is blocked, one every windowStep, in the first windows bytes.
 const (
-	below = 12 << 10
-	clear = 16 << 10
+	below      = 12 << 10
+	windowStep = 16 << 10
+	windows    = 128 << 10
+)
+
+// A scratch begins with a header: a mark, the thread that uses it and the
+// Space that it belongs to.
+const (
+	scratchMark   = "ckpt scratch\x00\x00\x00\x01"
+	scratchHeader = 64
 )
 
 var errNoScratch = errors.New("the main stack has no room to spare")
 
 // findScratch finds n bytes in the main stack where nothing lies, aligned
-// to 64: at its lower end, if that was never written to, or else right below
-// the stack pointer of the main thread. It is never another stack: those of
-// goroutines are 2 KiB.
+// to 64: near its lower end where it was never written to, or where a tool
+// that died left what nobody needs any more, or else right below the stack
+// pointer of the main thread. It is never another stack: those of goroutines
+// are 2 KiB.
 func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uint64, error) {
 	i := slices.IndexFunc(vmas, func(v abi.VMA) bool { return v.Path == "[stack]" })
 	if i < 0 || vmas[i].Prot&unix.PROT_WRITE == 0 {
 		return 0, errNoScratch
 	}
 	stack, sp := &vmas[i], t.own.regs.Rsp
-	onMain := t.tid == t.PID() && sp >= stack.Start && sp < stack.End
-	limit := stack.End
+	limit, onMain := stack.End, t.tid == t.PID() && sp >= stack.Start && sp < stack.End
 	if onMain {
 		limit = sp - redZone
 	}
-	need := uint64(below + n + clear)
-	if stack.Start+need <= limit && zero(mem, stack.Start, need) {
-		return stack.Start + below, nil
+	b := make([]byte, min(windows, limit-stack.Start))
+	if _, err := mem.ReadAt(b, int64(stack.Start)); err != nil {
+		return 0, err
+	}
+	for off := below; off+n+windowStep <= len(b); off += windowStep {
+		at := stack.Start + uint64(off)
+		if empty(b[off:off+n+windowStep]) || abandoned(b[off:], at, t) {
+			return at, nil
+		}
 	}
 	at := (sp - redZone - uint64(n)) &^ (align - 1)
 	if !onMain || at < stack.Start {
@@ -50,18 +66,37 @@ func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uin
 	return at, nil
 }
 
-// zero says whether there is nothing but zeros.
-func zero(mem *kernelio.TraceeMem, at, n uint64) bool {
-	b := make([]byte, n)
-	if _, err := mem.ReadAt(b, int64(at)); err != nil {
+func empty(b []byte) bool {
+	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+}
+
+// abandoned says whether a scratch that begins at address at was left by a
+// tool that died, and its thread, which is t, is no longer on the way through
+// the frames: neither in that Space nor with its stack pointer here.
+func abandoned(b []byte, at uint64, t *Thread) bool {
+	if !bytes.HasPrefix(b, []byte(scratchMark)) {
 		return false
 	}
-	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+	le := binary.LittleEndian
+	tid, lo, hi := le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])
+	r := &t.own.regs
+	return tid == uint64(t.tid) && (r.Rip < lo || r.Rip >= hi) && (r.Rsp < at || r.Rsp >= at+windowStep)
+}
+
+// header is what a scratch of the Space begins with.
+func (s *Space) header() []byte {
+	b := make([]byte, scratchHeader)
+	copy(b, scratchMark)
+	le := binary.LittleEndian
+	le.PutUint64(b[16:], uint64(s.home.thread.tid))
+	le.PutUint64(b[24:], s.lo)
+	le.PutUint64(b[32:], s.hi)
+	return b
 }
 
 // frame is the signal frame that leads to the context.
 func (c *context) frame(restorer uint64) *abi.SigFrame {
-	f := &abi.SigFrame{Restorer: restorer, Regs: abi.Restartable(c.regs), Mask: c.mask}
+	f := &abi.SigFrame{Restorer: restorer, Regs: abi.Restartable(c.fit), Mask: c.mask}
 	f.XState, f.XFeatures = frameXState(c.xstate)
 	return f
 }
@@ -118,6 +153,7 @@ func (s *Space) leaveCritical(t *Thread, c *context) error {
 	cs := abi.DecodeRSeqCS(b[:])
 	if c.regs.Rip-cs.Start < cs.Length {
 		c.regs.Rip = cs.Abort
+		c.fit.Rip = cs.Abort
 	}
 	return nil
 }

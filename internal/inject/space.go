@@ -278,6 +278,9 @@ func (t *Thread) context(extended bool) (*context, error) {
 	if c.regs, err = t.getRegs(); err != nil {
 		return nil, err
 	}
+	if c.fit, err = t.named(c.regs); err != nil {
+		return nil, err
+	}
 	if c.mask, err = kernelio.PtraceGetSigmask(t.tid); err != nil {
 		return nil, t.fail("reading the signal mask", err)
 	}

@@ -5,30 +5,47 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
 // Regs are the general registers that the stopped thread goes on from,
-// whatever runs in it in the meantime. Restartable makes them fit for
-// another process.
+// whatever runs in it in the meantime; of one that goes on with a call, the
+// call is the one that the program made (abi.RestartedCall). abi.Restartable
+// makes them fit for another process.
 func (t *Thread) Regs() (r abi.Regs, err error) {
 	err = t.tr.try(func() error {
 		if t.own != nil {
-			r = t.own.regs
+			r = t.own.fit
 			return nil
 		}
-		r, err = t.getRegs()
+		if r, err = t.getRegs(); err == nil {
+			r, err = t.named(r)
+		}
 		return err
 	})
 	return r, err
+}
+
+// named puts the program's own call in the place of restart_syscall.
+func (t *Thread) named(r abi.Regs) (abi.Regs, error) {
+	if !abi.Restarted(r) {
+		return r, nil
+	}
+	code := make([]byte, abi.CodeBefore+abi.CodeAfter)
+	if _, err := unix.PtracePeekText(t.tid, uintptr(r.Rip-abi.CodeBefore), code); err != nil {
+		return r, t.fail("reading the code", err)
+	}
+	return abi.RestartedCall(r, code), nil
 }
 
 // SetRegs changes the registers that the stopped thread goes on from.
 func (t *Thread) SetRegs(r abi.Regs) error {
 	return t.tr.try(func() error {
 		if t.own != nil {
-			t.own.regs = r
+			t.own.regs, t.own.fit = r, r
 			return nil
 		}
 		return t.setRegs(r)
@@ -186,10 +203,12 @@ func (t *Thread) wrap(what string, err error) error {
 	return t.fail(what, err)
 }
 
-// smooth makes the freezing unnoticed: see abi.RestartEINTR. Of a thread
-// with a seccomp filter it also rewinds a call that the kernel would restart
-// by restart_syscall(2), since filters that do not allow that are common.
+// smooth makes the stop unnoticed, as soon as the thread is stopped: see
+// abi.RestartEINTR. Of a thread with a seccomp filter it also rewinds a call
+// that the kernel would restart by restart_syscall(2), since filters that do
+// not allow that are common.
 func (t *Thread) smooth() error {
+	t.eintr = nil
 	r, err := t.getRegs()
 	if err != nil {
 		return err
@@ -202,15 +221,43 @@ func (t *Thread) smooth() error {
 	if err != nil {
 		return t.gone()
 	}
-	mask, err := kernelio.PtraceGetSigmask(t.tid)
-	if err != nil {
-		return t.fail("reading the signal mask", err)
-	}
-	switch {
-	case changed && st.pending&st.caught&^mask == 0: // no handler is about to run
-		return t.setRegs(again)
-	case !changed && st.seccomp != 0:
+	if !changed {
+		if st.seccomp == 0 {
+			return nil
+		}
+		if r, err = t.named(r); err != nil {
+			return err
+		}
 		return t.setRegs(abi.Restartable(r))
 	}
-	return nil
+	handler, err := t.handlerDue(st)
+	if err != nil || handler {
+		return err
+	}
+	t.eintr = &r
+	return t.setRegs(again)
+}
+
+// rough takes back what smooth did if a signal with a handler came in the
+// meantime: the call has to end in EINTR then, for the sake of those that wait
+// in it for the handler to run.
+func (t *Thread) rough() error {
+	if t.eintr == nil {
+		return nil
+	}
+	st, err := readStatus(t.tid)
+	if err != nil {
+		return t.gone()
+	}
+	if due, err := t.handlerDue(st); err != nil || !due {
+		return err
+	}
+	return t.setRegs(*t.eintr)
+}
+
+// handlerDue says whether a signal handler will run as soon as the thread
+// goes on.
+func (t *Thread) handlerDue(st status) (bool, error) {
+	mask, err := kernelio.PtraceGetSigmask(t.tid)
+	return st.pending&st.caught&^mask != 0, t.wrap("reading the signal mask", err)
 }

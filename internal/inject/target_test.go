@@ -63,7 +63,8 @@ type target struct {
 // Of struct board.
 const (
 	boardFailed = 16 * 8
-	boardWhy    = boardFailed + 8
+	boardStops  = boardFailed + 8
+	boardWhy    = boardStops + 8
 	boardSize   = boardWhy + 256
 )
 

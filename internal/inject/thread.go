@@ -55,11 +55,14 @@ type Thread struct {
 	opts Options
 	stop Stop
 	own  *context // what is its own, while its registers are not
+	// eintr is what its registers were before smooth changed them.
+	eintr *abi.Regs
 }
 
 // context is what a thread gets back when it has run a program.
 type context struct {
 	regs   abi.Regs
+	fit    abi.Regs // regs as Thread.Regs gives them
 	mask   abi.SigSet
 	xstate []byte
 }
@@ -137,10 +140,16 @@ func (t *Thread) interrupt() error {
 
 // WaitStop waits until the thread that was interrupted is stopped. Signals
 // that were on their way to it are delivered first, so that what it shows is
-// the entry of their handler. It returns ErrDeadline, or an error that wraps
+// the entry of their handler; a call that answers a mere stop with EINTR is
+// put back to be made again. It returns ErrDeadline, or an error that wraps
 // ErrGone.
 func (t *Thread) WaitStop(deadline time.Time) (Stop, error) {
-	err := t.tr.try(func() error { return t.waitEventStop(deadline) })
+	err := t.tr.try(func() error {
+		if err := t.waitEventStop(deadline); err != nil {
+			return err
+		}
+		return t.smooth()
+	})
 	return t.stop, err
 }
 
@@ -216,13 +225,13 @@ func (t *Thread) poll() (kernelio.TaskEvent, bool, error) {
 }
 
 // Detach lets the thread go. A thread whose process was stopped stays
-// stopped. A call that only the freezing interrupted is made again.
+// stopped.
 func (t *Thread) Detach(sig syscall.Signal) error {
 	return t.tr.try(func() error {
 		if t.own != nil {
 			return fmt.Errorf("detaching task %d, which still runs in a space", t.tid)
 		}
-		if err := t.smooth(); err != nil {
+		if err := t.rough(); err != nil {
 			return err
 		}
 		return t.wrap("detaching", kernelio.PtraceDetach(t.tid, int(sig)))

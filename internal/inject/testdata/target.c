@@ -26,7 +26,7 @@
 
 struct board {
 	volatile uint64_t beats[16];
-	volatile uint64_t failed;
+	volatile uint64_t failed, stops;
 	char why[256];
 } *board;
 
@@ -37,6 +37,16 @@ static void fail(const char *fmt, ...)
 	if (__sync_fetch_and_add(&board->failed, 1) == 0)
 		vsnprintf(board->why, sizeof board->why, fmt, ap);
 	va_end(ap);
+}
+
+// A call that a stop may end with EINTR although no handler ran (signal(7)):
+// only told when the tool dies between the stop and making up for it.
+static int stopped(long r)
+{
+	static int told = -1;
+	if (told < 0)
+		told = getenv("TARGET_MAY_SEE_STOPS") != NULL;
+	return told && r == -1 && errno == EINTR && __sync_fetch_and_add(&board->stops, 1) + 1;
 }
 
 struct job { int n; const char *mode; };
@@ -169,7 +179,9 @@ static void epolls(int n)
 	int e = epoll_create1(0);
 	for (;;) {
 		struct epoll_event ev;
-		expect("epoll_wait", epoll_wait(e, &ev, 1, 15), 0);
+		long r = epoll_wait(e, &ev, 1, 15);
+		if (r != 0 && !stopped(r))
+			fail("epoll_wait returned %ld, errno %d", r, errno);
 		board->beats[n]++;
 	}
 }
@@ -183,7 +195,7 @@ static void sigwaits(int n)
 	for (;;) {
 		struct timespec t = {0, 15000000};
 		long r = sigtimedwait(&s, NULL, &t);
-		if (r != -1 || errno != EAGAIN)
+		if ((r != -1 || errno != EAGAIN) && !stopped(r))
 			fail("sigtimedwait returned %ld, errno %d", r, errno);
 		board->beats[n]++;
 	}
@@ -198,7 +210,7 @@ static void recvs(int n)
 	setsockopt(sv[0], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
 	for (;;) {
 		long r = recv(sv[0], &c, 1, 0);
-		if (r != -1 || errno != EAGAIN)
+		if ((r != -1 || errno != EAGAIN) && !stopped(r))
 			fail("recv returned %ld, errno %d", r, errno);
 		board->beats[n]++;
 	}

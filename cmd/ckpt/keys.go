@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/pkg/sign"
@@ -12,7 +17,7 @@ import (
 
 // places says where the caller keeps keys.
 func places() (sign.Places, error) {
-	home, err := os.UserHomeDir()
+	home, err := cli.Home()
 	return sign.Places{Home: home, ConfigHome: os.Getenv("XDG_CONFIG_HOME")}, err
 }
 
@@ -27,8 +32,33 @@ func principal() (string, error) {
 	return u.Username + "@" + host, err
 }
 
-// openSigner opens the key that an image is to be signed with.
-func openSigner(spec string, s *streams) (*sign.Signer, error) {
+// open opens the keys, before anything is frozen: one may ask for a passphrase.
+func (o *keyOptions) open(s *streams) (all []*sign.Signer, err error) {
+	seen := map[string]bool{}
+	for _, key := range o.keys {
+		one, err := openSigner(key, o.tpm, s)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, one)
+		if seen[one.Fingerprint()] {
+			closeAll(all)
+			return nil, cli.Misuse("the key %s is given twice", one.Fingerprint())
+		}
+		seen[one.Fingerprint()] = true
+	}
+	return all, nil
+}
+
+func closeAll(all []*sign.Signer) {
+	for _, s := range all {
+		s.Close()
+	}
+}
+
+// openSigner opens a key that an image is to be signed with.
+func openSigner(spec, tpm string, s *streams) (*sign.Signer, error) {
 	p, err := places()
 	if err != nil {
 		return nil, err
@@ -47,40 +77,98 @@ func openSigner(spec string, s *streams) (*sign.Signer, error) {
 			s.speaker.Say("made a key in %s and trusted it in %s", p.Key(), p.Trust())
 		}
 	}
-	return sign.Open(spec, sign.Options{Class: sshsig.Operator, Principal: name, Places: p,
+	key, err := sign.Open(spec, sign.Options{Class: sshsig.Operator, Principal: name, Places: p, TPM: tpm,
 		AgentSocket: os.Getenv("SSH_AUTH_SOCK"), Passphrase: cli.Passphrase})
+	if errors.Is(err, fs.ErrNotExist) && spec != "" {
+		err = cli.WithHint(err, "ckpt keygen -o %s", spec)
+	}
+	return key, err
 }
 
 const keygenUsage = `usage: ckpt keygen [options]
 
-Makes an ed25519 key pair in OpenSSH's format and adds its public half to the
-user's own allowed_signers.
+Makes an ed25519 key pair in OpenSSH's format, or with --in-tpm one that never
+leaves the TPM, and adds its public half to the user's own allowed_signers.
 
 `
+
+// keygenOptions are the options of "ckpt keygen".
+type keygenOptions struct {
+	path, trust, name string
+	encrypt, inTPM    bool
+	tpm               string
+	pcrs              []uint
+}
 
 func keygen(args []string, s *streams) error {
 	p, err := places()
 	if err != nil {
 		return err
 	}
-	name, err := principal()
-	if err != nil {
+	var o keygenOptions
+	if o.name, err = principal(); err != nil {
 		return err
 	}
 	f := flagSet("ckpt keygen", s.out, keygenUsage)
-	path := f.StringP("output", "o", p.Key(), "the private key `FILE`; the public half gets .pub")
-	trust := f.String("allowed-signers", p.Trust(), "add the key to `FILE`")
-	f.StringVar(&name, "principal", name, "sign as `NAME`")
-	if err := parse(f, args, "no arguments", 0); err != nil {
+	f.StringVarP(&o.path, "output", "o", p.Key(), "the private key `FILE`; the public half gets .pub")
+	f.StringVar(&o.trust, "allowed-signers", p.Trust(), "add the key to `FILE`")
+	f.StringVar(&o.name, "principal", o.name, "sign as `NAME`")
+	f.BoolVar(&o.encrypt, "passphrase", false, "ask for a passphrase (of a key in a TPM: a password)")
+	f.BoolVar(&o.inTPM, "in-tpm", false, "make the key in the TPM (ECDSA P-256)")
+	f.UintSliceVar(&o.pcrs, "pcrs", nil, "bind it to the present values of these PCRs of the TPM: `0,7`")
+	f.StringVar(&o.tpm, "tpm", os.Getenv("CKPT_TPM"), "the TPM: a device, a unix socket or `HOST:PORT`")
+	if err := parse(f, args, "no arguments", 0, 0); err != nil {
 		return err
 	}
-	pub, err := sign.Keygen(*path, name, nil)
+	if len(o.pcrs) > 0 && !o.inTPM {
+		return cli.Misuse("--pcrs is for a key --in-tpm")
+	}
+	if o.inTPM && !f.Changed("output") {
+		o.path = p.TPMKey()
+	}
+	return o.run(s)
+}
+
+func (o *keygenOptions) run(s *streams) error {
+	secret, err := o.secret()
 	if err != nil {
 		return err
 	}
-	if _, err := sign.Authorize(*trust, name, []sshsig.Class{sshsig.Self, sshsig.Operator}, pub); err != nil {
+	generate := func() (ssh.PublicKey, error) { return sign.Keygen(o.path, o.name, secret) }
+	if o.inTPM {
+		generate = func() (ssh.PublicKey, error) {
+			return sign.KeygenTPM(o.path, sign.TPMKeyOptions{TPM: o.tpm, PCRs: o.pcrs, Auth: secret, Comment: o.name})
+		}
+	}
+	pub, err := generate()
+	if errors.Is(err, fs.ErrExist) {
+		return cli.WithHint(err, "ckpt keygen -o ANOTHER-FILE, and sign with --sign=ANOTHER-FILE")
+	}
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s %s\n", sshsig.Fingerprint(pub), *path)
-	return nil
+	if _, err := sign.Authorize(o.trust, o.name, []sshsig.Class{sshsig.Self, sshsig.Operator}, pub); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s %s\n", sshsig.Fingerprint(pub), o.path)
+	return err
+}
+
+// secret asks for a passphrase twice, if one is wanted.
+func (o *keygenOptions) secret() ([]byte, error) {
+	if !o.encrypt {
+		return nil, nil
+	}
+	first, err := cli.Passphrase("the new key")
+	if err != nil {
+		return nil, err
+	}
+	again, err := cli.Passphrase("the new key, again")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(first, again) {
+		return nil, errors.New("the two passphrases differ")
+	}
+	return first, nil
 }

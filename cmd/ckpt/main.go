@@ -6,20 +6,26 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/dump"
 	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/pkg/sign"
 )
 
-const usage = `usage: ckpt [options] PID           write PID and all below it into an image
-       ckpt show [options] IMAGE    say what an image holds and who signed it
-       ckpt keygen [options]        make a key pair and trust it for oneself
+const usage = `usage: ckpt [options] PID            write PID and all below it into an image
+       ckpt show [options] [IMAGE]   say what an image holds and who signed it
+       ckpt sign [options] [IMAGE]   add a signature to an image
+       ckpt keygen [options]         make a key pair and trust it for oneself
 
 The image goes to standard output unless -o says otherwise. The tree runs on
-unless --kill or --stop is given.
+unless --kill or --stop is given. "ckpt COMMAND --help" has the options of
+each command.
 
 `
 
@@ -30,25 +36,28 @@ type command func(args []string, io *streams) error
 
 // streams are the standard streams and the voice of a command.
 type streams struct {
-	in       *os.File
-	out      *os.File
-	speaker  *cli.Speaker
-	progress io.Writer
+	in, out, errs *os.File
+	speaker       *cli.Speaker
 }
 
 func commands() map[string]command {
-	return map[string]command{"show": show, "keygen": keygen}
+	return map[string]command{"show": show, "sign": signImage, "keygen": keygen}
 }
 
 func run(args []string, in, out, errs *os.File) int {
-	s := &streams{in: in, out: out, speaker: &cli.Speaker{Program: "ckpt", To: errs}, progress: errs}
+	s := &streams{in: in, out: out, errs: errs, speaker: &cli.Speaker{Program: "ckpt", To: errs}}
+	// A reader that went away is an error like any other, not our silent end.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	do := command(dumpTree)
 	if len(args) > 0 {
 		if c := commands()[args[0]]; c != nil {
 			do, args = c, args[1:]
 		}
 	}
-	err := do(args, s)
+	err := plainly()
+	if err == nil {
+		err = do(args, s)
+	}
 	if errors.Is(err, pflag.ErrHelp) {
 		return cli.OK
 	}
@@ -58,8 +67,19 @@ func run(args []string, in, out, errs *os.File) int {
 	return exitCode(err)
 }
 
+// plainly refuses to run with more authority than the caller has. Nothing in
+// here decides yet what a caller may do with it.
+func plainly() error {
+	elevated, err := kernelio.Elevated()
+	if elevated {
+		err = cli.Fail(cli.NotAllowed, "it is installed set-id or with file capabilities, which it does not support")
+	}
+	return err
+}
+
 func exitCode(err error) int {
-	return cli.ExitCode(err, cli.As[*dump.Refused](cli.Unsupported), cli.Is(inject.ErrGone, cli.NoProcess))
+	return cli.ExitCode(err, cli.As[*dump.Refused](cli.Unsupported), cli.As[*inject.TracedError](cli.NotAllowed),
+		cli.Is(inject.ErrGone, cli.NoProcess), cli.Is(sign.ErrPassphrase, cli.NotAllowed), cli.Is(sign.ErrExposed, cli.NotAllowed))
 }
 
 // flagSet makes the options of one command, whose help goes to stdout.
@@ -74,17 +94,28 @@ func flagSet(name string, out io.Writer, text string) *pflag.FlagSet {
 	return f
 }
 
-// parse reads options and marks what is wrong with them as bad usage.
-func parse(f *pflag.FlagSet, args []string, operands string, n int) error {
+// parse reads options and marks what is wrong with them as bad usage. It
+// wants least to most operands.
+func parse(f *pflag.FlagSet, args []string, operands string, least, most int) error {
 	err := f.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
 		return err
 	}
 	if err != nil {
-		return &cli.UsageError{Text: err.Error()}
+		return cli.WithHint(cli.Misuse("%w", err), "%s --help", f.Name())
 	}
-	if f.NArg() != n {
-		return cli.WithHint(&cli.UsageError{Text: fmt.Sprintf("it takes %s, %d arguments were given", operands, f.NArg())}, "%s --help", f.Name())
+	if n := f.NArg(); n < least || n > most {
+		return cli.WithHint(cli.Misuse("it takes %s, %s given", operands, were(n)), "%s --help", f.Name())
 	}
 	return nil
+}
+
+func were(n int) string {
+	switch n {
+	case 0:
+		return "none was"
+	case 1:
+		return "one was"
+	}
+	return fmt.Sprintf("%d were", n)
 }

@@ -7,50 +7,66 @@ import (
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
-	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/pkg/image"
-	"github.com/ckptool/ckpt/pkg/sign"
 	"github.com/ckptool/ckpt/pkg/verify"
 	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 )
 
-const showUsage = `usage: ckpt show [options] IMAGE
+const showUsage = `usage: ckpt show [options] [IMAGE]
 
 Says what an image holds, who signed it and whether that signer is trusted
-here. --manifest and --signature print the two files that
+here; of a bad image it says so first, and ends with the code that rstr would
+end with. --manifest and --signature print the two files that
 "ssh-keygen -Y verify" needs.
 
 `
 
+// showOptions are the options of "ckpt show".
+type showOptions struct {
+	manifest, signature bool
+	json                bool
+	data                bool
+	trust               string
+	in                  cli.Input
+}
+
 func show(args []string, s *streams) error {
+	o := showOptions{in: cli.Input{In: s.in, Instead: "ckpt show IMAGE"}}
 	f := flagSet("ckpt show", s.out, showUsage)
-	manifest := f.Bool("manifest", false, "print the signed bytes")
-	signature := f.Bool("signature", false, "print the signature, armored")
-	if err := parse(f, args, "one IMAGE", 1); err != nil {
+	f.BoolVar(&o.json, "json", false, "print the report as JSON")
+	f.BoolVar(&o.data, "data", false, "read and verify all the data too")
+	f.StringVar(&o.trust, "verify", "", "judge by a `FILE` of allowed signers too")
+	f.BoolVar(&o.manifest, "manifest", false, "print the signed bytes")
+	f.BoolVar(&o.signature, "signature", false, "print the signatures, armored")
+	f.Int64Var(&o.in.Limit, "spool-limit", defaultSpool, "store at most `BYTES` of an image that comes from a pipe")
+	if err := parse(f, args, "one IMAGE", 0, 1); err != nil {
 		return err
 	}
-	file, err := os.Open(f.Arg(0))
+	o.in.Path = f.Arg(0)
+	switch {
+	case o.manifest && o.signature, o.json && (o.manifest || o.signature):
+		return cli.Misuse("--json, --manifest and --signature exclude each other")
+	case o.manifest && cli.IsTerminal(int(s.out.Fd())):
+		return cli.WithHint(cli.Misuse("a manifest is not for a terminal"), "ckpt show --manifest %s > FILE", f.Arg(0))
+	}
+	file, size, err := o.in.Open()
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return err
+	if o.manifest || o.signature {
+		return o.raw(file, size, s)
 	}
-	switch {
-	case *manifest || *signature:
-		return showRaw(file, st.Size(), *manifest, s)
-	}
-	return showReport(file, st.Size(), s)
+	return o.report(file, size, s)
 }
 
-func showRaw(file *os.File, size int64, manifest bool, s *streams) error {
+// raw prints a part of the image as it is.
+func (o *showOptions) raw(file *os.File, size int64, s *streams) error {
 	r, err := image.Open(file, size)
 	if err != nil {
 		return err
 	}
-	if manifest {
+	if o.manifest {
 		_, err = s.out.Write(r.ManifestBytes())
 		return err
 	}
@@ -65,59 +81,56 @@ func showRaw(file *os.File, size int64, manifest bool, s *streams) error {
 	return nil
 }
 
-func showReport(file *os.File, size int64, s *streams) error {
-	p, err := places()
+// report prints what the image holds, and ends as a restore that insists on
+// nothing would.
+func (o *showOptions) report(file *os.File, size int64, s *streams) error {
+	trust, err := readTrust(o.trust)
 	if err != nil {
 		return err
 	}
-	trust, err := host.TrustFiles(map[string]verify.Source{sign.SystemTrust: verify.System, p.Trust(): verify.Own})
+	v, err := verify.Inspect(file, size, verify.Options{Trust: trust.Files, Revoked: trust.Revoked, Caller: uint32(os.Getuid()),
+		Now: time.Now(), Audience: host.Names()})
 	if err != nil {
 		return err
 	}
-	r, err := verify.Inspect(file, size, verify.Options{Trust: trust, Caller: uint32(os.Getuid()), Now: time.Now()})
+	if o.data && v.Refusal == nil {
+		v.Refusal = dataOf(file, size)
+	}
+	r, err := newReport(v, size)
 	if err != nil {
 		return err
 	}
-	if r.Refusal != nil {
-		fmt.Fprintf(s.out, "BAD IMAGE: %v\n", r.Refusal)
+	if o.json {
+		err = r.json(s.out)
+	} else {
+		err = r.text(s.out)
 	}
-	showSigner(r, s)
-	if err := showTree(r, s); err != nil {
+	if err != nil {
 		return err
 	}
-	return r.Refusal
+	return v.Refusal
 }
 
-func showSigner(r *verify.Report, s *streams) {
-	v := &r.Verdict
-	switch {
-	case !v.Signed:
-		fmt.Fprintf(s.out, "signed     no\n")
-	case v.Trusted:
-		fmt.Fprintf(s.out, "signed     by %+q, %s %s, trusted by %s\n", v.Signer, v.Algorithm, v.Key, v.Path)
-	default:
-		fmt.Fprintf(s.out, "signed     by %+q, %s %s, not trusted here\n", v.Signer, v.Algorithm, v.Key)
+// dataOf is what is wrong with the data of an image.
+func dataOf(file *os.File, size int64) error {
+	r, err := image.Open(file, size)
+	if err != nil {
+		return err
 	}
-	for _, why := range v.Reasons {
-		fmt.Fprintf(s.out, "           %v\n", why)
+	m, err := r.Decode()
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(s.out, "manifest   sha256:%x\n", v.Manifest)
-	h := &r.Header
-	fmt.Fprintf(s.out, "made       %s by user %d, kernel %+q, host %+q\n", time.Unix(h.Created, 0).UTC().Format(time.RFC3339), h.Caller.UID, h.Kernel, h.Host)
-}
-
-var stateNames = map[kind.State]string{kind.Running: "", kind.Stopped: " stopped", kind.Zombie: " zombie", kind.Vacant: " gone leader"}
-
-func showTree(r *verify.Report, s *streams) error {
-	var t kind.Tree
-	if err := image.Unmarshal(r.Manifest.Tree, &t); err != nil {
-		return fmt.Errorf("the tree: %w", err)
-	}
-	m := r.Manifest
-	fmt.Fprintf(s.out, "content    %d records, %s of data in %s\n", len(m.Records), cli.Bytes(m.Totals.Raw), cli.Bytes(m.Totals.Stored))
-	for i := range t.Tasks {
-		n := &t.Tasks[i]
-		fmt.Fprintf(s.out, "process    %d %+q%s, %d threads\n", n.PID, n.Comm, stateNames[n.State], len(n.Threads))
+	if err := allData(m, r.EachRun); err != nil {
+		return fmt.Errorf("the data: %w", err)
 	}
 	return nil
+}
+
+func readTrust(extra string) (host.Trust, error) {
+	home, err := cli.Home()
+	if err != nil {
+		return host.Trust{}, err
+	}
+	return host.ReadTrust(home, os.Getenv("XDG_CONFIG_HOME"), extra)
 }

@@ -59,3 +59,12 @@ func Caller() (uid, gid uint32, groups []uint32, err error) {
 	}
 	return uint32(os.Getuid()), uint32(os.Getgid()), groups, err
 }
+
+// Names are what an image may call this host by its audience: its machine id,
+// and nothing that others could choose (a host name, say).
+func Names() []string {
+	if id := MachineID(); id != "" {
+		return []string{id}
+	}
+	return nil
+}

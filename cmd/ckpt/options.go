@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"strconv"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/dump"
+	"github.com/ckptool/ckpt/pkg/image"
+)
+
+// dumpOptions are the options of a dump.
+type dumpOptions struct {
+	pid   int
+	keys  keyOptions
+	kill  bool
+	stop  bool
+	to    outputOptions
+	codec image.Codec
+}
+
+// keyOptions say which keys sign.
+type keyOptions struct {
+	keys []string
+	tpm  string
+}
+
+// defaultKey stands for --sign without a key. No file has such a name.
+const defaultKey = "\x00"
+
+func (o *dumpOptions) parse(args []string, s *streams) error {
+	f := flagSet("ckpt", s.out, usage)
+	f.StringArrayVar(&o.keys.keys, "sign", nil, "sign the image with `KEY`: a key file, agent[:NAME] or tpm[:FILE]; alone: the user's own key, "+
+		"made at first use; may be repeated")
+	f.Lookup("sign").NoOptDefVal = defaultKey
+	f.StringVar(&o.keys.tpm, "tpm", os.Getenv("CKPT_TPM"), "the TPM: a device, a unix socket or `HOST:PORT`")
+	f.BoolVar(&o.kill, "kill", false, "end the tree when its image is safe")
+	f.BoolVar(&o.stop, "stop", false, "leave the tree stopped (SIGSTOP)")
+	o.to.add(f)
+	compress := f.String("compress", "s2", "`CODEC`: s2, zstd (smaller, slower) or none")
+	log := f.StringP("logfile", "l", "", "append all messages to `FILE` as well")
+	f.BoolVarP(&s.speaker.Verbose, "verbose", "v", false, "say what was done")
+	err := parse(f, args, "one PID", 1, 1)
+	if err != nil && f.NArg() == 2 && f.Changed("sign") {
+		return cli.WithHint(err, "an option's value goes behind its =, as in: ckpt --sign=%s %s", f.Arg(0), f.Arg(1))
+	}
+	if err != nil {
+		return err
+	}
+	o.to.fdGiven = f.Changed("output-fd")
+	switch {
+	case o.kill && o.stop:
+		return cli.Misuse("--kill and --stop exclude each other")
+	default:
+		o.codec, err = image.ParseCodec(*compress)
+	}
+	if err != nil {
+		return cli.Misuse("--compress=%s: %w", *compress, err)
+	}
+	if o.pid, err = strconv.Atoi(f.Arg(0)); err != nil || o.pid <= 0 {
+		return cli.WithHint(cli.Misuse("%q is neither a PID nor a command", f.Arg(0)), "ckpt --help")
+	}
+	if err := s.speaker.LogTo(*log); err != nil {
+		return err
+	}
+	return o.to.check("ckpt -o FILE " + strconv.Itoa(o.pid))
+}
+
+func (o *dumpOptions) after() dump.After {
+	switch {
+	case o.kill:
+		return dump.Kill
+	case o.stop:
+		return dump.Stop
+	}
+	return dump.Continue
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/host"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+// open opens the image. What was standard input is /dev/null from then on:
+// the tree may be given rstr's own, and the image is no input for it.
+func (o *options) open(s *streams, p *cli.Progress) (*os.File, int64, error) {
+	in := cli.Input{Path: o.input, In: s.in, Limit: o.spool, Progress: p, Instead: "rstr IMAGE"}
+	switch {
+	case o.input != "" && o.input != "-":
+		return in.Open()
+	case o.inputFD != 0:
+		if _, err := kernelio.Fcntl(o.inputFD, unix.F_GETFD, 0); err != nil {
+			return nil, 0, cli.Misuse("there is no descriptor %d to read from", o.inputFD)
+		}
+		in.In = os.NewFile(uintptr(o.inputFD), fmt.Sprintf("descriptor %d", o.inputFD))
+		return in.Open()
+	}
+	own, err := kernelio.DupAbove(0, 3, "standard input")
+	if err != nil {
+		return nil, 0, err
+	}
+	in.In = os.NewFile(uintptr(own.Take()), "standard input")
+	file, size, err := in.Open()
+	if err != nil {
+		return nil, 0, err
+	}
+	if file != in.In {
+		in.In.Close()
+	}
+	return file, size, forgetInput()
+}
+
+// forgetInput puts /dev/null in the place of standard input.
+func forgetInput() error {
+	null, err := kernelio.OpenPath(os.DevNull, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	return kernelio.Dup3(null.Int(), 0, 0)
+}
+
+// verified verifies the image. Nothing in it is decoded before its signatures
+// are judged; by root, nothing that no trusted key vouches for.
+func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
+	home, err := cli.Home()
+	if err != nil {
+		return nil, err
+	}
+	trust, err := host.ReadTrust(home, os.Getenv("XDG_CONFIG_HOME"), o.trust)
+	if err != nil {
+		return nil, err
+	}
+	c, err := verify.Check(file, size, verify.Options{Trust: trust.Files, Revoked: trust.Revoked, RequireTrusted: o.insist,
+		Expect: o.expect, Caller: uint32(os.Getuid()), Now: time.Now(), Audience: host.Names()})
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 && !c.MayGrant() && !o.insist {
+		err := cli.Fail(cli.Refused, "no key that root trusts has signed the image, and root restores nothing else: it would run as root")
+		return nil, cli.WithHint(err, "ckpt show says who signed it; ckpt sign IMAGE vouches for it")
+	}
+	return c.Decode()
+}

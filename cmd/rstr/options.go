@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+const usage = `usage: rstr [options] [IMAGE]
+
+Verifies an image and builds its process tree again, at the same PIDs. The
+image comes from the argument, from -i FILE or from standard input. rstr stays
+the parent of the tree's root, passes signals on to it, and ends when it ends.
+
+`
+
+// options are those of a restore.
+type options struct {
+	input   string
+	inputFD int
+	trust   string // a file that --verify named
+	insist  bool
+	expect  *verify.Digest
+	detach  bool
+	copy    bool
+	show    bool
+	spool   int64
+}
+
+// ownTrust stands for --verify without a file. No file has such a name.
+const ownTrust = "\x00"
+
+func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
+	f := pflag.NewFlagSet("rstr", pflag.ContinueOnError)
+	f.SetOutput(out)
+	f.SortFlags = false
+	f.Usage = func() {
+		fmt.Fprint(out, usage)
+		fmt.Fprint(out, f.FlagUsages())
+	}
+	f.StringVarP(&o.input, "input", "i", "", "read the image from `FILE`")
+	f.IntVar(&o.inputFD, "input-fd", 0, "read the image from descriptor `N`")
+	f.StringVar(&o.trust, "verify", "", "insist on a trusted signature; with a `FILE` of allowed signers, on one that it trusts too")
+	f.Lookup("verify").NoOptDefVal = ownTrust
+	expect := f.String("expect", "", "accept only the image whose manifest is `sha256:DIGEST`, as ckpt show prints it")
+	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")
+	f.BoolVarP(&o.detach, "detach", "W", false, "leave the tree to itself once it runs")
+	f.BoolVar(&o.copy, "copy-status", false, "end as the tree's root ends")
+	f.BoolVar(&o.show, "show-status", false, "say how the tree's root ended")
+	f.Int64Var(&o.spool, "spool-limit", 1<<40, "store at most `BYTES` of an image that comes from a pipe")
+	log := f.StringP("logfile", "l", "", "append all messages to `FILE` as well")
+	f.BoolVarP(&s.Verbose, "verbose", "v", false, "say what was done")
+	err := f.Parse(args)
+	o.insist = f.Changed("verify")
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return err
+	case err != nil:
+		err = cli.Misuse("%w", err)
+	case f.NArg() > 1 || f.NArg()+btoi(f.Changed("input"))+btoi(f.Changed("input-fd")) > 1:
+		err = o.tooMany(f.Args())
+	case o.detach && (*wait || o.copy || o.show):
+		err = cli.Misuse("--detach excludes --wait, --copy-status and --show-status")
+	default:
+		o.expect, err = digest(*expect)
+	}
+	if err != nil {
+		return cli.WithHint(err, "rstr --help")
+	}
+	if f.NArg() == 1 {
+		o.input = f.Arg(0)
+	}
+	if o.trust == ownTrust {
+		o.trust = ""
+	}
+	return s.LogTo(*log)
+}
+
+func (o *options) tooMany(args []string) error {
+	err := cli.Misuse("more than one image was named")
+	if o.insist && len(args) > 1 {
+		err = cli.WithHint(err, "an option's value goes behind its =, as in: rstr --verify=%s %s", args[0], args[1])
+	}
+	return err
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// digest reads the name of a manifest; nil for none.
+func digest(s string) (*verify.Digest, error) {
+	if s == "" {
+		return nil, nil
+	}
+	text, ok := strings.CutPrefix(s, "sha256:")
+	b, err := hex.DecodeString(text)
+	d := new(verify.Digest)
+	if !ok || err != nil || len(b) != len(d) {
+		return nil, cli.Misuse("--expect=%s: it must be sha256: and %d hexadecimal digits", s, 2*len(d))
+	}
+	copy(d[:], b)
+	return d, nil
+}

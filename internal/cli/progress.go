@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	progressAfter = 500 * time.Millisecond // shorter work shows none
+	progressEvery = 100 * time.Millisecond
+	eraseLine     = "\r\x1b[K" // ECMA-48, EL
+)
+
+// Progress shows on a terminal how far long work has come, in one line that
+// is written over and erased at the end.
+type Progress struct {
+	to   io.Writer
+	name string
+	stop chan struct{}
+	idle sync.WaitGroup
+
+	mu    sync.Mutex
+	what  string
+	total uint64
+	done  func() uint64
+	begin time.Time
+}
+
+// NewProgress shows the progress of a program on to, if that is a terminal.
+// The result may be nil, which is a Progress that shows nothing.
+func NewProgress(to *os.File, program string) *Progress {
+	if !IsTerminal(int(to.Fd())) {
+		return nil
+	}
+	p := &Progress{to: to, name: program, stop: make(chan struct{})}
+	p.idle.Go(p.run)
+	return p
+}
+
+// Watch begins a piece of work: what it is, how many bytes it is in all (0:
+// nobody knows), and who tells how many of them are done.
+func (p *Progress) Watch(what string, total uint64, done func() uint64) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.what, p.total, p.done, p.begin = what, total, done, time.Now()
+}
+
+// Stop erases the line. It may be called twice.
+func (p *Progress) Stop() {
+	if p == nil {
+		return
+	}
+	select {
+	case <-p.stop:
+	default:
+		close(p.stop)
+	}
+	p.idle.Wait()
+}
+
+func (p *Progress) run() {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	shown := false
+	for {
+		select {
+		case <-p.stop:
+			if shown {
+				io.WriteString(p.to, eraseLine)
+			}
+			return
+		case <-tick.C:
+			if line := p.line(); line != "" {
+				shown = true
+				io.WriteString(p.to, eraseLine+line)
+			}
+		}
+	}
+}
+
+// line is what to show now; nothing while the work is young.
+func (p *Progress) line() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	took := time.Since(p.begin)
+	if p.done == nil || took < progressAfter {
+		return ""
+	}
+	done := p.done()
+	of := ""
+	if p.total > 0 {
+		of = fmt.Sprintf(" of %s (%d %%)", Bytes(p.total), done*100/p.total)
+	}
+	return fmt.Sprintf("%s: %s %s%s, %s", p.name, p.what, Bytes(done), of, Rate(done, took))
+}

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -63,6 +64,10 @@ func (s *session) inode(t *kind.TaskSite, st kind.Stat, link string, fd int, rea
 func (s *session) inodeAt(t *kind.TaskSite, name string, flags int) (*kind.InodeSite, error) {
 	p := s.byPID[int(t.PID)]
 	fd, err := p.dir.Open(name, flags)
+	if errors.Is(err, unix.ENXIO) { // what can only be made, not opened: secret memory, AIO rings
+		flags = unix.O_PATH
+		fd, err = p.dir.Open(name, flags)
+	}
 	if err != nil {
 		return nil, err
 	}

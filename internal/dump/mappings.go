@@ -132,6 +132,9 @@ var wanted = abi.PMScanArg{
 // private says whether the pages of a mapping belong to its address space
 // alone, so that no file gives them back.
 func private(m *kind.MappingSite) bool {
+	if m.VMA.Flags.Has(abi.VMFlagDroppable) {
+		return false // whoever has it expects to find it empty (MAP_DROPPABLE, mmap(2))
+	}
 	return !m.VMA.Shared && !strings.HasPrefix(m.VMA.Path, "[v") && !m.VMA.Flags.Has(abi.VMFlagIO)
 }
 

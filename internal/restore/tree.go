@@ -154,6 +154,9 @@ func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
 	if parent != nil {
 		nb.session, nb.group = parent.session, parent.group
 	}
+	if x.flags&unix.CLONE_FILES != 0 {
+		nb.used = parent.used // they are one table
+	}
 	var err error
 	if x.flags&unix.CLONE_VM != 0 {
 		nb.space = space

@@ -9,9 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pagemap answers which pages of a process there are. It may be used by
-// several goroutines.
-type Pagemap struct{ fd *FD }
+// Pagemap answers which pages of a process there are. It is for one
+// goroutine at a time.
+type Pagemap struct {
+	fd  *FD
+	vec []byte // what one call returns, kept for the next
+}
 
 // Pagemap opens the process's pagemap.
 func (p *ProcDir) Pagemap() (*Pagemap, error) {
@@ -19,7 +22,7 @@ func (p *ProcDir) Pagemap() (*Pagemap, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pagemap{fd}, nil
+	return &Pagemap{fd: fd}, nil
 }
 
 // Close closes the pagemap.
@@ -67,11 +70,13 @@ const scanVec = 4096
 // ones, and write protection (query.Flags) gives ENOTTY. Before Linux 6.15
 // nothing tells guard pages.
 func (m *Pagemap) Scan(start, end uint64, query abi.PMScanArg) (out []abi.PageRegion, err error) {
-	vec := make([]byte, scanVec*abi.SizeofPageRegion)
+	if m.vec == nil {
+		m.vec = make([]byte, scanVec*abi.SizeofPageRegion)
+	}
 	query.VecLen = scanVec
 	for start < end {
 		query.Start, query.End = start, end
-		some, err := m.scanOnce(&query, vec)
+		some, err := m.scanOnce(&query, m.vec)
 		switch {
 		case errors.Is(err, unix.ENOTTY) && query.Flags == 0:
 			return m.scanEntries(start, end, &query)

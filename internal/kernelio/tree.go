@@ -49,12 +49,17 @@ func (p *ProcDir) childrenByScan() ([]int, error) {
 
 // Sessions lists the processes of each session, in ascending order.
 func Sessions() (map[int][]int, error) {
+	pids, err := Processes()
+	if err != nil {
+		return nil, err
+	}
 	out := map[int][]int{}
-	_, err := matching(func(s *abi.Stat) bool {
-		out[int(s.Session)] = append(out[int(s.Session)], int(s.Pid))
-		return false
-	})
-	return out, err
+	for _, pid := range pids {
+		if sid, err := unix.Getsid(pid); err == nil {
+			out[sid] = append(out[sid], pid)
+		}
+	}
+	return out, nil
 }
 
 // matching lists the processes whose stat satisfies want; those that end

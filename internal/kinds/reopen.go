@@ -23,6 +23,9 @@ const onlyAtOpen = unix.O_NOFOLLOW | oTmpfile | unix.O_ASYNC | unix.O_CLOEXEC
 // with these flags, which becomes out. The kernel checks the tool's right to
 // open the file in that mode as for a path (proc_pid_fd(5)).
 func reopen(inode kind.InodeRef, flags uint32, out plan.Ref) plan.Call {
+	if flags&oTmpfile != 0 {
+		flags &^= unix.O_DIRECTORY // it is a part of O_TMPFILE
+	}
 	flags = flags&^onlyAtOpen | unix.O_CLOEXEC | unix.O_NOCTTY
 	return plan.Call{
 		Nr:   unix.SYS_OPENAT,

@@ -20,7 +20,7 @@ func refusal(t *testing.T, res harness.Result, code int, words ...string) {
 		t.Errorf("exit code %d, not %d: %v", res.Code(), code, res)
 	}
 	for _, word := range words {
-		if !strings.Contains(res.Stderr, word) {
+		if !strings.Contains(strings.ToLower(res.Stderr), strings.ToLower(word)) {
 			t.Errorf("the message does not say %q: %v", word, res)
 		}
 	}

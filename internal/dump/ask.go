@@ -98,6 +98,9 @@ func (s *session) askProcess(p *process, qs []*question, spaces map[int]*inject.
 		return fmt.Errorf("%s: %w", p.name(), err)
 	}
 	spaces[p.pid] = sp
+	if w := sp.Window(); w != "" {
+		s.windows = append(s.windows, fmt.Sprintf("%s: %s", p.name(), w))
+	}
 	for _, q := range qs {
 		if err := sp.Run(q.thread, q.program.Inject); err != nil {
 			return fmt.Errorf("thread %d of %s: %w", q.thread.TID(), p.name(), err)

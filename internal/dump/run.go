@@ -76,19 +76,29 @@ func Run(o Options) (*Report, error) {
 	defer tr.Close()
 	s := &session{table: o.Table, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
 	defer s.close()
+	var r *Report
+	var err error
+	// All of it on the tracer's thread: handing over for every call would
+	// cost more than the calls.
+	tr.Do(func() {
+		if r, err = s.run(o); err != nil {
+			r, err = nil, s.letGo(err)
+		}
+	})
+	return r, err
+}
+
+func (s *session) run(o Options) (*Report, error) {
 	start := time.Now()
 	if err := s.freeze(o.PID); err != nil {
-		return nil, s.letGo(err)
+		return nil, err
 	}
 	m, err := s.describe(o)
 	if err != nil {
-		return nil, s.letGo(err)
+		return nil, err
 	}
-	r := &Report{Tasks: len(s.procs), Threads: len(s.threads)}
-	if err := s.save(o, m, r, start); err != nil {
-		return nil, s.letGo(err)
-	}
-	return r, nil
+	r := &Report{Tasks: len(s.procs), Threads: len(s.threads), Windows: s.windows}
+	return r, s.save(o, m, r, start)
 }
 
 // letGo lets the tree run on after a failure.

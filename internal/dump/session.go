@@ -41,6 +41,7 @@ type session struct {
 	blobs   []blob
 	records []image.Record
 	refused []*kind.Unsupported
+	windows []string
 	cleanup []io.Closer
 }
 

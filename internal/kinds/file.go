@@ -15,6 +15,9 @@ type fileRecord struct {
 	Flags uint32        `cbor:"2,keyasint,omitempty"` // as F_GETFL, with the bits of onlyAtOpen
 	Pos   int64         `cbor:"3,keyasint,omitempty"`
 	Dir   bool          `cbor:"4,keyasint,omitempty"` // it is a directory
+	// Born says that opening it made the file (O_TMPFILE), which is still
+	// without a name: so it is the description by which the inode is made.
+	Born bool `cbor:"5,keyasint,omitempty"`
 }
 
 // fileFlags are the status flags that a description of a file may have
@@ -49,7 +52,13 @@ func dumpFile(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (fileRecord, error
 		return fileRecord{}, kind.Unsupportedf("at position %d of a device that can't be set", f.Info.Pos)
 	}
 	return fileRecord{Inode: f.Inode.Ref(), Flags: f.Info.Flags &^ unix.O_CLOEXEC, Pos: f.Info.Pos,
-		Dir: f.Stat.Format() == unix.S_IFDIR}, nil
+		Dir: f.Stat.Format() == unix.S_IFDIR, Born: isBorn(f)}, nil
+}
+
+// isBorn says whether the description is the one that O_TMPFILE gave, and the
+// inode's kind will make it in the same way.
+func isBorn(f *kind.FileSite) bool {
+	return f.Info.Flags&oTmpfile != 0 && f.Info.Flags&unix.O_ACCMODE == unix.O_RDWR && inodeClassOf(f.Inode) == inodeGhost
 }
 
 func checkFile(r fileRecord) error {
@@ -58,6 +67,8 @@ func checkFile(r fileRecord) error {
 		return errors.New("no inode")
 	case r.Flags&^fileFlags != 0:
 		return fmt.Errorf("flags %#o", r.Flags)
+	case r.Born && r.Flags&(oTmpfile|unix.O_ACCMODE|unix.O_PATH) != oTmpfile|unix.O_RDWR:
+		return fmt.Errorf("flags %#o of a file that they made", r.Flags)
 	case r.Pos < 0, r.Pos != 0 && r.Flags&unix.O_PATH != 0:
 		return fmt.Errorf("position %d", r.Pos)
 	}
@@ -71,6 +82,11 @@ func planFile(r fileRecord, h *kind.Host) []plan.Step {
 		Needs: openNeeds(r.Inode, r.Flags),
 		Ops:   []plan.Op{reopenAny(r.Inode, r.Flags, h.Self)},
 	}}
+	if r.Born {
+		steps = []plan.Step{{Stage: plan.Create, Text: "take the descriptor that made it", Ops: []plan.Op{dup(plan.FD(r.Inode.Main()), h.Self)}},
+			{Stage: plan.Settle, Text: "set the flags of the file", Ops: []plan.Op{
+				setFlags(plan.FD(h.Self), r.Flags&(unix.O_APPEND|unix.O_NONBLOCK|unix.O_DIRECT|unix.O_NOATIME))}}}
+	}
 	if r.Pos != 0 {
 		steps = append(steps, r.seek(h))
 	}

@@ -139,10 +139,26 @@ func TestFileDirectoryAtItsEnd(t *testing.T) {
 	}
 }
 
+func TestFileWithoutAName(t *testing.T) {
+	w := newWorld(t)
+	fd := openFor(t, t.TempDir(), unix.O_TMPFILE|unix.O_RDWR|unix.O_APPEND)
+	must(unix.Write(fd, []byte("temporary")))(t)
+	f := w.add(fd)
+	f.Inode.Deleted = true
+	w.restoreFile(f) // onto the old one, which stands for the ghost's
+	w.same(f)
+	other := w.add(must(unix.Open("/proc/self/fd/"+itoa(fd), unix.O_WRONLY, 0))(t))
+	other.Info.Flags |= unix.O_TMPFILE // as if it were named by now
+	w.restoreFile(other)
+	if got := infoOf(t, w.fd(other.Ref().Main())).Flags & unix.O_ACCMODE; got != unix.O_WRONLY {
+		t.Errorf("mode %d", got)
+	}
+}
+
 func TestFileCheck(t *testing.T) {
 	for name, r := range map[string]fileRecord{
 		"no inode": {}, "creating": {Inode: 1, Flags: unix.O_CREAT}, "before the start": {Inode: 1, Pos: -1},
-		"path with position": {Inode: 1, Flags: unix.O_PATH, Pos: 1},
+		"path with position": {Inode: 1, Flags: unix.O_PATH, Pos: 1}, "born otherwise": {Inode: 1, Flags: unix.O_RDWR, Born: true},
 	} {
 		if checkFile(r) == nil {
 			t.Errorf("%s: accepted", name)

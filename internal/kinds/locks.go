@@ -12,9 +12,17 @@ import (
 )
 
 type locksRecord struct {
-	Flock lockAccess  `cbor:"1,keyasint,omitempty"` // flock(2)
+	Flock flock       `cbor:"1,keyasint"`
 	OFD   []rangeLock `cbor:"2,keyasint,omitempty"` // F_OFD_SETLK: the description's own
 	POSIX []taskLocks `cbor:"3,keyasint,omitempty"` // F_SETLK: a descriptor table's
+}
+
+// flock is the lock of flock(2). It belongs to the description, but the kernel
+// remembers which process took it and shows that in /proc/locks.
+type flock struct {
+	Access lockAccess   `cbor:"1,keyasint,omitempty"`
+	Task   kind.TaskRef `cbor:"2,keyasint,omitempty"`
+	FD     int32        `cbor:"3,keyasint,omitempty"`
 }
 
 // lockAccess is what a lock shuts out; 0 is no lock.
@@ -90,7 +98,7 @@ func dumpLocks(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (locksRecord, err
 			return r, err
 		}
 		if i == 0 { // these are the same wherever one looks
-			if err := r.ofDescription(locks); err != nil {
+			if err := r.ofDescription(f, locks); err != nil {
 				return r, err
 			}
 		}
@@ -102,11 +110,11 @@ func dumpLocks(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (locksRecord, err
 	return r, nil
 }
 
-func (r *locksRecord) ofDescription(locks []abi.Lock) error {
+func (r *locksRecord) ofDescription(f *kind.FileSite, locks []abi.Lock) error {
 	for _, l := range locks {
 		switch {
 		case l.Type == "FLOCK" && l.Mode == "ADVISORY":
-			r.Flock = accessOf(l)
+			r.Flock = flockOf(f, l)
 		case l.Type == "OFDLCK" && l.Mode == "ADVISORY", l.Type == "POSIX" && l.Mode == "ADVISORY":
 		case l.Type == "LEASE", l.Type == "DELEG":
 			return kind.Unsupportedf("a lease on it (F_SETLEASE), which would be broken by opening the file")
@@ -116,6 +124,16 @@ func (r *locksRecord) ofDescription(locks []abi.Lock) error {
 	}
 	r.OFD = rangesOf(locks, "OFDLCK")
 	return nil
+}
+
+// flockOf finds the task that took the lock, if it still has the file.
+func flockOf(f *kind.FileSite, l abi.Lock) flock {
+	for _, h := range f.Holders {
+		if h.Table.Task.PID == kind.PID(l.Pid) {
+			return flock{accessOf(l), kind.TaskRef(h.Table.Task.ID), int32(h.Num)}
+		}
+	}
+	return flock{accessOf(l), kind.TaskRef(f.Task.ID), int32(f.Num)}
 }
 
 func accessOf(l abi.Lock) lockAccess {
@@ -141,8 +159,8 @@ func rangesOf(locks []abi.Lock, sort string) []rangeLock {
 }
 
 func checkLocks(r locksRecord) error {
-	if r.Flock > lockWrite {
-		return fmt.Errorf("lock %d", r.Flock)
+	if l := r.Flock; l.Access > lockWrite || l.FD < 0 || (l.Access == 0) != (l.Task == 0) {
+		return fmt.Errorf("lock %+v", l)
 	}
 	all := r.OFD
 	for _, t := range r.POSIX {
@@ -161,12 +179,13 @@ func checkLocks(r locksRecord) error {
 
 func planLocks(r locksRecord, h *kind.Host) []plan.Step {
 	var calls []plan.Call
-	if r.Flock != 0 {
+	if l := r.Flock; l.Access != 0 {
 		how := unix.LOCK_SH | unix.LOCK_NB
-		if r.Flock == lockWrite {
+		if l.Access == lockWrite {
 			how = unix.LOCK_EX | unix.LOCK_NB
 		}
-		calls = append(calls, plan.Call{Nr: unix.SYS_FLOCK, Args: []plan.Arg{plan.FD(h.Self), plan.Int(how)}, Ret: plan.Exactly(0)})
+		calls = append(calls, plan.Call{In: plan.Ref{Site: plan.Task, ID: uint32(l.Task)}, Nr: unix.SYS_FLOCK,
+			Args: []plan.Arg{plan.Int(l.FD), plan.Int(how)}, Ret: plan.Exactly(0)})
 	}
 	for _, l := range r.OFD {
 		calls = append(calls, l.take(plan.Ref{}, plan.FD(h.Self), unix.F_OFD_SETLK))

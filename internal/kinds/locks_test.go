@@ -40,7 +40,7 @@ func TestLocks(t *testing.T) {
 		t.Fatalf("%+v", f.Info.Locks)
 	}
 	r := *w.record(Locks(), f).(*locksRecord)
-	want := locksRecord{lockWrite, []rangeLock{{lockRead, 10, 5}}, []taskLocks{{1, int32(fd), []rangeLock{{lockWrite, 50, 0}}}}}
+	want := locksRecord{flock{lockWrite, 1, int32(fd)}, []rangeLock{{lockRead, 10, 5}}, []taskLocks{{1, int32(fd), []rangeLock{{lockWrite, 50, 0}}}}}
 	if r.Flock != want.Flock || !slices.Equal(r.OFD, want.OFD) || len(r.POSIX) != 1 || !slices.Equal(r.POSIX[0].Locks, want.POSIX[0].Locks) {
 		t.Errorf("recorded %+v", r)
 	}
@@ -73,7 +73,7 @@ func TestLeaseIsRefused(t *testing.T) {
 
 func TestLocksCheck(t *testing.T) {
 	for _, r := range []locksRecord{
-		{Flock: 3}, {OFD: []rangeLock{{0, 0, 0}}}, {OFD: []rangeLock{{1, -1, 0}}}, {OFD: []rangeLock{{1, 1 << 62, 1 << 62}}},
+		{Flock: flock{3, 1, 1}}, {Flock: flock{1, 0, 1}}, {Flock: flock{1, 1, -1}}, {OFD: []rangeLock{{0, 0, 0}}}, {OFD: []rangeLock{{1, -1, 0}}}, {OFD: []rangeLock{{1, 1 << 62, 1 << 62}}},
 		{POSIX: []taskLocks{{0, 1, nil}}}, {POSIX: []taskLocks{{1, 1, []rangeLock{{3, 0, 0}}}}},
 	} {
 		if checkLocks(r) == nil {

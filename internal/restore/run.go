@@ -155,6 +155,13 @@ func (s *session) abandon() {
 		kernelio.Kill(int(b.node.PID), unix.SIGKILL)
 	}
 	for _, b := range s.bodies {
+		// A traced thread is a zombie until its tracer waits for it, and as
+		// long as there is one its leader can't be waited for.
+		for _, t := range b.threads {
+			if t != b.leader {
+				kernelio.Reap(t.TID())
+			}
+		}
 		if b.node.Parent == 0 {
 			kernelio.Reap(int(b.node.PID))
 		}

@@ -130,7 +130,7 @@ func terminal(t *testing.T) (tty *os.File, said func() string) {
 
 // TestProgress: long work shows its progress on a terminal, and nothing elsewhere.
 func TestProgress(t *testing.T) {
-	j := fixture(t, "load", "memory", "1500")
+	j := fixture(t, "load", "memory", "900")
 	pid, image := strconv.Itoa(j.pid), j.image()
 	slow := append([]string{"GOMAXPROCS=1"}, shared.env...)
 	dump := []string{shared.tool("ckpt"), "--sign", "-o", image, pid}

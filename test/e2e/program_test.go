@@ -85,14 +85,29 @@ func TestJava(t *testing.T) {
 func TestNode(t *testing.T) {
 	t.Parallel()
 	j := begin(t, script(t, "prog_node.js", "node"))
+	idle := j.sockets()
 	address := "http://127.0.0.1:" + j.ports()[0]
 	for range cycles {
 		serves(t, address)
+		for end := time.Now().Add(patience); j.sockets() > idle && time.Now().Before(end); {
+			time.Sleep(time.Millisecond) // until it has closed its end of our connection
+		}
 		j.restoreAfterDump()
 		serves(t, address)
-		time.Sleep(20 * time.Millisecond) // until no connection of ours is left in it
 	}
 	j.goesOn(50)
+}
+
+// sockets counts the sockets that the fixture has open.
+func (j *job) sockets() int {
+	n := 0
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", j.pid))
+	for _, link := range links {
+		if target, _ := os.Readlink(link); strings.HasPrefix(target, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 func serves(t *testing.T, address string) {

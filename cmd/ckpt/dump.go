@@ -37,8 +37,15 @@ func dumpTree(args []string, s *streams) error {
 		s.speaker.Say("process %d (%s) is dead, but its PID stays taken until %s waits for it", u.PID, u.Name, processName(u.Parent))
 	}
 	took := time.Since(start)
-	s.speaker.Detail("%s, %s, %s in %s of image, frozen %s, %s in all, %s", cli.Count(r.Tasks, "process"), cli.Count(r.Threads, "thread"),
-		cli.Bytes(r.Raw), cli.Bytes(r.Stored), cli.Took(r.Frozen), cli.Took(took), cli.Rate(r.Raw, took))
+	fate := "frozen " + cli.Took(r.Frozen)
+	switch {
+	case o.kill:
+		fate = "killed"
+	case o.stop:
+		fate = "stopped"
+	}
+	s.speaker.Detail("%s, %s, %s in %s of image, %s, %s in all, %s", cli.Count(r.Tasks, "process"), cli.Count(r.Threads, "thread"),
+		cli.Bytes(r.Raw), cli.Bytes(r.Stored), fate, cli.Took(took), cli.Rate(r.Raw, took))
 	return nil
 }
 

@@ -24,12 +24,12 @@ func places() (sign.Places, error) {
 // principal is the name that a fresh key signs as: user@host, as ssh-keygen
 // comments its keys.
 func principal() (string, error) {
-	u, err := user.Current()
-	if err != nil {
-		return "", err
+	name := fmt.Sprintf("uid%d", os.Getuid()) // of a user that the database does not know
+	if u, err := user.Current(); err == nil {
+		name = u.Username
 	}
 	host, err := os.Hostname()
-	return u.Username + "@" + host, err
+	return name + "@" + host, err
 }
 
 // open opens the keys, before anything is frozen: one may ask for a passphrase.

@@ -12,8 +12,12 @@ import (
 	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
-// capSysPtrace is CAP_SYS_PTRACE (linux/capability.h).
-const capSysPtrace = 19
+// Capabilities of linux/capability.h.
+const (
+	capSysPtrace         = 19
+	capSysAdmin          = 21
+	capCheckpointRestore = 40
+)
 
 // notAllowed finds out which rule of ptrace(2), "Ptrace access mode checking",
 // stands against tracing the tree.
@@ -23,6 +27,10 @@ func notAllowed(root int, err error) error {
 		if why, hint := whyNot(pid); why != "" {
 			return cli.WithHint(cli.Fail(cli.NotAllowed, "%s may not be traced: %s", processName(pid), why), hint, root)
 		}
+	}
+	if own, e := kernelio.OwnCredentials(); e == nil && !own.Effective.Has(capCheckpointRestore) && !own.Effective.Has(capSysAdmin) {
+		return cli.WithHint(cli.Fail(cli.NotAllowed, "%w\nthe kernel shows what a process has mapped only to root, or with CAP_CHECKPOINT_RESTORE", err),
+			asRoot, root)
 	}
 	return cli.WithHint(cli.Fail(cli.NotAllowed, "%w", err),
 		"a security module, a seccomp filter or another user namespace may forbid it; root of the initial namespace may dump process %d", root)

@@ -38,12 +38,13 @@ const maxLines = 10
 // unmet lists what an image asks for and does not get.
 func unmet(e *restore.NeedsError, v verify.Verdict) error {
 	lines := []string{"the image asks for authority that nobody granted:"}
-	for i, w := range e.Wants {
+	sum := demands(e)
+	for i, d := range sum {
 		if i == maxLines {
-			lines = append(lines, fmt.Sprintf("  and %d more", len(e.Wants)-i))
+			lines = append(lines, fmt.Sprintf("  and %d more", len(sum)-i))
 			break
 		}
-		lines = append(lines, fmt.Sprintf("  %s: %s (%s)", w.Object, w.Need.Demand, w.Need.Why))
+		lines = append(lines, "  "+d)
 	}
 	for _, why := range v.Reasons {
 		lines = append(lines, why.Error())
@@ -58,24 +59,43 @@ func unmet(e *restore.NeedsError, v verify.Verdict) error {
 	return err
 }
 
+// demands lists each demand once: why, for which object, and for how many more.
+func demands(e *restore.NeedsError) []string {
+	type key struct{ demand, why string }
+	first, count := map[key]string{}, map[key]int{}
+	var order []key
+	for _, w := range e.Wants {
+		k := key{w.Need.Demand, w.Need.Why}
+		if count[k]++; count[k] == 1 {
+			first[k] = w.Object
+			order = append(order, k)
+		}
+	}
+	var out []string
+	for _, k := range order {
+		line := fmt.Sprintf("%s (%s): %s", k.demand, k.why, first[k])
+		if n := count[k] - 1; n > 0 {
+			line += fmt.Sprintf(" and %d more", n)
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
 // inUse says who has the PIDs of the tree, and what would work.
 func (o *options) inUse(e *restore.TakenError, m *image.Manifest) error {
 	var lines []string
-	own := 0
-	for i, t := range e.PIDs {
-		if i == maxLines {
-			lines = append(lines, fmt.Sprintf("and %d more PIDs of the tree are in use", len(e.PIDs)-i))
+	older := true
+	for _, h := range holders(e) {
+		if len(lines) == maxLines {
+			lines = append(lines, "and more PIDs of the tree are in use")
 			break
 		}
-		lines = append(lines, fmt.Sprintf("PID %d is in use by %s", t.PID, holder(t.PID)))
-	}
-	for _, t := range e.PIDs {
-		if started(t.PID).Unix() <= m.Header.Created {
-			own++
-		}
+		lines = append(lines, h.String())
+		older = older && h.since.Unix() <= m.Header.Created
 	}
 	err := cli.Fail(cli.HostDiffers, "%s", strings.Join(lines, "\n"))
-	if own == len(e.PIDs) {
+	if older {
 		err = cli.WithHint(err, "the tree that was dumped may be what still runs: end it first (kill %d), or dump with ckpt --kill", e.PIDs[0].PID)
 	}
 	return cli.WithHint(err, "in a PID namespace of its own its numbers are free: unshare --pid --fork --mount-proc rstr %s", o.again())
@@ -90,26 +110,60 @@ func (o *options) again() string {
 	return strings.Join(args, " ")
 }
 
-// holder describes the process, or the thread of one, that has a PID.
-func holder(pid int) string {
+// holder is a process that has PIDs of the tree, its own or its threads'.
+type holder struct {
+	pids   []int
+	tgid   int // 0: it is gone by now
+	name   string
+	uid    uint32
+	parent int
+	dead   bool
+	since  time.Time
+}
+
+// holders are the processes that have the PIDs of the tree.
+func holders(e *restore.TakenError) []*holder {
+	var out []*holder
+	by := map[int]*holder{}
+	for _, t := range e.PIDs {
+		h := holderOf(t.PID)
+		if known := by[h.tgid]; known != nil && h.tgid != 0 {
+			known.pids = append(known.pids, t.PID)
+			continue
+		}
+		by[h.tgid] = h
+		out = append(out, h)
+	}
+	return out
+}
+
+func holderOf(pid int) *holder {
+	h := &holder{pids: []int{pid}}
 	dir, err := kernelio.OpenProc(pid)
 	if err != nil {
-		return "a program that is gone by now"
+		return h
 	}
 	defer dir.Close()
-	st, err := dir.Status()
-	if err != nil {
-		return "a program that is gone by now"
+	if st, err := dir.Status(); err == nil {
+		h.tgid, h.name, h.uid, h.parent, h.dead = int(st.Tgid), st.Name, st.UID.Real, int(st.PPid), st.State == 'Z'
+		h.since = started(h.tgid)
 	}
-	who := fmt.Sprintf("%+q", st.Name)
-	if int(st.Tgid) != pid {
-		who = fmt.Sprintf("a thread of process %d, %+q", st.Tgid, st.Name)
+	return h
+}
+
+func (h *holder) String() string {
+	s := fmt.Sprintf("PID %d is in use by ", h.pids[0])
+	if n := len(h.pids) - 1; n > 0 {
+		s = fmt.Sprintf("PID %d and %d more are in use by ", h.pids[0], n)
 	}
-	who += fmt.Sprintf(" of %s, since %s", userName(st.UID.Real), started(pid).Format(time.DateTime))
-	if st.State == 'Z' {
-		who += fmt.Sprintf(", dead, but process %d has not waited for it", st.PPid)
+	if h.tgid == 0 {
+		return s + "a program that is gone by now"
 	}
-	return who
+	s += fmt.Sprintf("process %d, %+q of %s, since %s", h.tgid, h.name, userName(h.uid), h.since.Format(time.DateTime))
+	if h.dead {
+		s += fmt.Sprintf("; it is dead, but process %d has not waited for it", h.parent)
+	}
+	return s
 }
 
 // userHZ is the unit of times in /proc (USER_HZ, time(7)), on every

@@ -92,8 +92,13 @@ func TestListenWithConnectionsWaiting(t *testing.T) {
 	}
 	file2 := must(conn.(*net.TCPConn).File())(t)
 	defer file2.Close()
-	if why := w.refused(w.add(int(file2.Fd()))); !strings.Contains(why, "established") || !strings.Contains(why, l.Addr().String()) {
+	f := w.add(int(file2.Fd()))
+	if why := w.refused(f); !strings.Contains(why, "established") || !strings.Contains(why, l.Addr().String()) {
 		t.Error(why)
+	}
+	f.Holders[0].Num = 0 // as from inetd
+	if r := w.record(claimer(t, plan.OpenFile, f), f); r.(*streamsRecord).Streams != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	socketListening
 	socketPaired // a unix socket with a peer
 	socketPlain  // neither connected nor listening
+	socketStream // a TCP connection that is a standard stream, as inetd(8) gives it
 )
 
 func isSocket(c socketClass) func(*kind.FileSite) bool {
@@ -47,6 +48,8 @@ func socketClassOf(f *kind.FileSite) socketClass {
 		return socketPlain
 	case s.isTCP() && listening != 0:
 		return socketListening
+	case s.isTCP() && streamsOf(f) != 0 && hasPeer(f):
+		return socketStream
 	case s.isTCP() && tcpState(f) == tcpClose && !failed(f), s.isUDP() && !hasPeer(f):
 		return socketPlain
 	}

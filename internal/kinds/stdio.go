@@ -20,14 +20,16 @@ type streamsRecord struct {
 	NonBlock bool  `cbor:"2,keyasint,omitempty"`
 }
 
-// Stdio claims the pipes among the standard streams whose other end is
-// outside the tree. What is on the way in such a pipe is not the tree's.
+// Stdio claims the pipes and TCP connections among the standard streams whose
+// other end is outside the tree. What is on the way there is not the tree's.
 func Stdio() kind.Kind {
 	return kind.New(kind.Spec[*kind.FileSite, streamsRecord]{
 		Name:   "stdio",
 		At:     plan.OpenFile,
 		Claims: true,
-		Match:  is(classStdio),
+		Match: func(f *kind.FileSite) bool {
+			return classOf(f) == classStdio || isSocket(socketStream)(f)
+		},
 		Dump: func(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (streamsRecord, error) {
 			return dumpStreams(f, "a pipe whose other end is outside the tree")
 		},
@@ -81,31 +83,28 @@ func checkStreams(r streamsRecord) error {
 	return nil
 }
 
-// planStreams duplicates the tool's own standard streams. The description
-// may stand for several of them: slot n+1 is the one that belongs at number
-// n, and the object itself, for all other numbers, is the highest.
+// planStreams duplicates the tool's own standard streams, each for its number
+// (kind.FileRef.Stream). For all other numbers the object itself is one of
+// them, rather one for output: rstr's input may be the image.
 //
 // They stay shared with whoever started rstr, so flags are only added, by
 // FIONBIO, which leaves the others alone.
 func planStreams(r streamsRecord, h *kind.Host) []plan.Step {
-	s := plan.Step{Stage: plan.Create, Text: "connect it to rstr's own standard streams"}
-	main := 0
-	for n := range 3 {
-		if r.Streams&(1<<n) != 0 {
-			s.Ops = append(s.Ops, dup(plan.Int(n), slot(h.Self, uint8(n+1))))
-			main = n
-		}
-	}
-	s.Ops = append(s.Ops, dup(plan.FD(slot(h.Self, uint8(main+1))), h.Self))
-	if !r.NonBlock {
-		return []plan.Step{s}
-	}
+	connect := plan.Step{Stage: plan.Create, Text: "connect it to rstr's own standard streams"}
 	block := plan.Step{Stage: plan.Settle, Text: "make it non-blocking"}
-	for n := range 3 {
-		if r.Streams&(1<<n) != 0 {
-			block.Ops = append(block.Ops, plan.Call{Nr: unix.SYS_IOCTL, Args: []plan.Arg{
-				plan.FD(slot(h.Self, uint8(n+1))), plan.Int(fionbio), plan.Buf([]byte{1, 0, 0, 0})}})
+	var main plan.Ref
+	for _, n := range []int{0, 2, 1} {
+		if r.Streams&(1<<n) == 0 {
+			continue
 		}
+		main = kind.FileRef(h.Self.ID).Stream(n)
+		connect.Ops = append(connect.Ops, dup(plan.Int(n), main))
+		block.Ops = append(block.Ops, plan.Call{Nr: unix.SYS_IOCTL, Args: []plan.Arg{
+			plan.FD(main), plan.Int(fionbio), plan.Buf([]byte{1, 0, 0, 0})}})
 	}
-	return []plan.Step{s, block}
+	connect.Ops = append(connect.Ops, dup(plan.FD(main), h.Self))
+	if r.NonBlock {
+		return []plan.Step{connect, block}
+	}
+	return []plan.Step{connect}
 }

@@ -27,11 +27,11 @@ func TestStdioIsReconnected(t *testing.T) {
 	steps := planStreams(streamsRecord{Streams: 0b110}, &kind.Host{Self: f.Ref().Main()})
 	w.fds = map[plan.Ref]int{}
 	w.run(planned{Stdio(), steps}, steps[0].Stage)
-	for n, want := range map[uint8]int{0: 2, 2: 1, 3: 2} {
-		if got := w.fd(slot(f.Ref().Main(), n)); !sameDescription(got, want) {
-			t.Errorf("slot %d is not the test's own descriptor %d", n, want)
+	for name, want := range map[plan.Ref]int{f.Ref().Main(): 1, f.Ref().Stream(1): 1, f.Ref().Stream(2): 2} {
+		if got := w.fd(name); !sameDescription(got, want) {
+			t.Errorf("%v is not the test's own descriptor %d", name, want)
 		}
-		unix.Close(w.fd(slot(f.Ref().Main(), n)))
+		unix.Close(w.fd(name))
 	}
 }
 

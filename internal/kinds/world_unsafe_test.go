@@ -62,6 +62,9 @@ func (w *world) add(fd int) *kind.FileSite {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if len(info.Unknown) > 0 {
+		w.t.Errorf("lines of fdinfo that no kind accounts for: %q", info.Unknown)
+	}
 	link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		w.t.Fatal(err)

@@ -79,26 +79,27 @@ func (s *session) lastOf(b *body) bool {
 	return last == b.node
 }
 
+// state is what a thread is to go on with. checkThread has seen it.
 func state(n *kind.ThreadNode, xstates []byte) (abi.TaskState, error) {
-	var st abi.TaskState
+	end := n.XStateOff + uint64(n.XStateLen)
+	if end > uint64(len(xstates)) {
+		return abi.TaskState{}, fmt.Errorf("its extended registers lie outside of the image")
+	}
+	regs, err := regsOf(n)
+	return abi.TaskState{Regs: regs, XState: xstates[n.XStateOff:end], Mask: abi.SigSet(n.Mask)}, err
+}
+
+// regsOf are the general registers of a thread that runs 64-bit code.
+func regsOf(n *kind.ThreadNode) (abi.Regs, error) {
 	var raw []byte
 	for _, w := range n.Regs {
 		raw = append64(raw, w)
 	}
-	var err error
-	if st.Regs, err = abi.ParseRegs(raw); err != nil {
-		return st, err
+	r, err := abi.ParseRegs(raw)
+	if err == nil && r.Cs != abi.CS64 {
+		err = fmt.Errorf("it runs 32-bit code")
 	}
-	if st.Regs.Cs != abi.CS64 {
-		return st, fmt.Errorf("it runs 32-bit code")
-	}
-	end := n.XStateOff + uint64(n.XStateLen)
-	if end < n.XStateOff || end > uint64(len(xstates)) {
-		return st, fmt.Errorf("its extended registers lie outside of the image")
-	}
-	st.XState = xstates[n.XStateOff:end]
-	st.Mask = abi.SigSet(n.Mask)
-	return st, nil
+	return r, err
 }
 
 func append64(b []byte, w uint64) []byte {

@@ -23,7 +23,15 @@ type content struct {
 	reps     map[plan.Ref]*kind.TaskNode // who acts for a shared object
 	mmOf     map[uint32]uint32           // address space of each mapping
 	claimed  map[plan.Ref]bool
-	cloner   map[*kind.TaskNode]*kind.TaskNode
+	told     map[told]bool
+	cloner   map[*kind.TaskNode]*kind.TaskNode   // who makes a process
+	clones   map[*kind.TaskNode][]*kind.TaskNode // and the other way round
+}
+
+// told says that an object has a record of a kind.
+type told struct {
+	ref  plan.Ref
+	kind string
 }
 
 type record struct {
@@ -36,7 +44,7 @@ type record struct {
 func decode(m *image.Manifest, table kind.Table) (*content, error) {
 	c := &content{manifest: m, tree: &kind.Tree{}, threads: map[uint32]*kind.ThreadNode{}, taskOf: map[uint32]uint32{}, tasks: map[uint32]*kind.TaskNode{},
 		byPID: map[kind.PID]bool{}, mms: map[uint32]*kind.MMNode{}, tables: map[uint32]*kind.FDTableNode{},
-		reps: map[plan.Ref]*kind.TaskNode{}, mmOf: map[uint32]uint32{}, claimed: map[plan.Ref]bool{}}
+		reps: map[plan.Ref]*kind.TaskNode{}, mmOf: map[uint32]uint32{}, claimed: map[plan.Ref]bool{}, told: map[told]bool{}}
 	if err := image.Unmarshal(m.Tree, c.tree); err != nil {
 		return nil, fmt.Errorf("the tree: %w", err)
 	}
@@ -70,6 +78,11 @@ func (c *content) decodeRecord(r *image.Record, table kind.Table) error {
 	ref := plan.Ref{Site: plan.Site(r.Site), ID: r.ID}
 	if k.Site() != ref.Site || ref.ID == 0 {
 		return fmt.Errorf("kind %s does not belong to %s", r.Kind, ref)
+	}
+	if by := (told{ref, r.Kind}); c.told[by] {
+		return fmt.Errorf("%s has two records of kind %s", ref, r.Kind)
+	} else {
+		c.told[by] = true
 	}
 	if k.Claims() {
 		if c.claimed[ref] {

@@ -3,7 +3,6 @@ package restore
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -40,14 +39,10 @@ type birth struct {
 // family lists the processes that b clones: its children, and those siblings
 // that share more with it than with their parent. Nil is the stub.
 func (s *session) family(b *body) []*kind.TaskNode {
-	var out []*kind.TaskNode
-	for i := range s.tree.Tasks {
-		n := &s.tree.Tasks[i]
-		if s.cloner[n] == nil && b == nil || b != nil && s.cloner[n] == b.node {
-			out = append(out, n)
-		}
+	if b == nil {
+		return []*kind.TaskNode{&s.tree.Tasks[0]}
 	}
-	return out
+	return s.clones[b.node]
 }
 
 // growBelow makes the children of a process. A child starts in the session
@@ -249,59 +244,6 @@ func (s *session) joinGroups() error {
 		b.group = want
 	}
 	return nil
-}
-
-// chooseCloners decides who clones whom. A process is cloned by its parent,
-// or by a sibling if it shares with that one what it does not share with the
-// parent: sharing can only begin at a clone.
-func (c *content) chooseCloners() error {
-	c.cloner = map[*kind.TaskNode]*kind.TaskNode{}
-	for i := range c.tree.Tasks {
-		n := &c.tree.Tasks[i]
-		if i == 0 {
-			continue
-		}
-		earlier := c.tree.Tasks[:i]
-		k := slices.IndexFunc(earlier, func(m kind.TaskNode) bool { return c.mayClone(&m, n, earlier) })
-		if k < 0 {
-			return fmt.Errorf("process %d: what it shares with others, and its session, cannot be had from its parent", n.PID)
-		}
-		c.cloner[n] = &earlier[k]
-	}
-	return nil
-}
-
-// mayClone says whether m can clone n: m is its parent, or has the same
-// parent; and m shares all that n shares with anybody who is there before.
-func (c *content) mayClone(m, n *kind.TaskNode, earlier []kind.TaskNode) bool {
-	if !alive(m) || n.Parent != kind.TaskRef(m.ID) && n.Parent != m.Parent {
-		return false
-	}
-	if n.Session != n.PID && n.Session != m.Session && n.Session != c.bornIn(m) {
-		return false
-	}
-	if !alive(n) {
-		return true
-	}
-	for i := range earlier {
-		e := &earlier[i]
-		if !alive(e) {
-			continue
-		}
-		if e.MM == n.MM && m.MM != n.MM || e.FDTable == n.FDTable && m.FDTable != n.FDTable ||
-			e.FS == n.FS && m.FS != n.FS || e.SigHand == n.SigHand && m.SigHand != n.SigHand {
-			return false
-		}
-	}
-	return true
-}
-
-// bornIn is the session in which a process starts.
-func (c *content) bornIn(n *kind.TaskNode) kind.PID {
-	if p := c.cloner[n]; p != nil && n.Session == n.PID {
-		return p.Session
-	}
-	return n.Session
 }
 
 // shared gives the clone flags for what two processes share.

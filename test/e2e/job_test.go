@@ -22,6 +22,12 @@ type job struct {
 	dir    string // its own directory
 	mark   string // in the environment of all its processes
 	images int
+	still  bool // it maps and opens nothing by itself once it is ready
+}
+
+func (j *job) keepsStill() *job {
+	j.still = true
+	return j
 }
 
 // patience is how long a fixture may take to its first check or to the next one, on a machine that is busy.

@@ -156,11 +156,12 @@ func (s *shot) status(dir string) {
 
 var object = regexp.MustCompile(`^(pipe|socket):\[(\d+)\]$`)
 
-// name replaces an inode number that a restore cannot keep by its order of appearance.
+// name replaces an inode number that a restore cannot keep by its order of appearance among those of its kind.
 func (s *shot) name(kind, id string) string {
 	key := kind + id
 	if _, ok := s.numbers[key]; !ok {
-		s.numbers[key] = len(s.numbers)
+		s.numbers[key] = s.numbers[kind]
+		s.numbers[kind]++
 	}
 	return fmt.Sprintf("%s #%d", kind, s.numbers[key])
 }

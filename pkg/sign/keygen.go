@@ -29,6 +29,10 @@ func Keygen(path, comment string, passphrase []byte) (ssh.PublicKey, error) {
 }
 
 func keygen(path, comment string, passphrase []byte) (ssh.PublicKey, error) {
+	// Making a key costs much more than a look; writing it looks again.
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fs.ErrExist
+	}
 	if strings.ContainsAny(comment, "\r\n\x00") {
 		return nil, fmt.Errorf("comment %q has more than one line", comment)
 	}

@@ -41,6 +41,9 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 		return nil, err
 	}
 	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel})
+	if err := c.checkFlow(steps); err != nil {
+		return nil, err
+	}
 	if err := lost(steps); err != nil {
 		return nil, err
 	}
@@ -72,6 +75,7 @@ func lost(steps []step) error {
 func (s *session) run1() (*Restored, error) {
 	s.tracer = inject.NewTracer()
 	defer s.tracer.Close()
+	defer s.closeBarrier()
 	defer s.closeOwned()
 	r := &Restored{PID: int(s.tree.Tasks[0].PID), Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
 	var err error
@@ -168,13 +172,18 @@ func (s *session) abandon() {
 	}
 }
 
+// closeOwned closes the tool's descriptors of everything that it made.
 func (s *session) closeOwned() {
 	for fd := range s.owned {
 		kernelio.CloseFD(fd)
 	}
+	s.owned = nil
 	if s.socket != nil {
 		s.socket.Close()
 	}
+}
+
+func (s *session) closeBarrier() {
 	if s.barrier != nil {
 		s.barrier.Close()
 	}

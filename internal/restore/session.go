@@ -34,6 +34,7 @@ type session struct {
 type step struct {
 	plan.Step
 	ref  plan.Ref
+	kind string // that planned it
 	name string
 }
 

@@ -16,7 +16,7 @@ func (c *content) plan(h kind.Host) []step {
 	for _, r := range c.records {
 		h.Self, h.Within = r.ref, c.within(r.ref)
 		for _, st := range r.kind.Plan(r.body, &h) {
-			out = append(out, step{Step: st, ref: r.ref, name: c.nameOf(r.ref)})
+			out = append(out, step{Step: st, ref: r.ref, kind: r.kind.Name(), name: c.nameOf(r.ref)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b step) int { return int(a.Stage) - int(b.Stage) })

@@ -70,8 +70,11 @@ func (r *report) signer(b *strings.Builder) {
 		fmt.Fprintf(b, "signed     by %+q, as %s, with %s %s\n", s.Signer, s.Class, s.Algorithm, s.Key)
 		fmt.Fprintf(b, "trusted    yes, by %+q\n", s.TrustedBy)
 	default:
-		fmt.Fprintf(b, "signed     it says by %+q, as %s, with %s %s\n", s.Signer, s.Class, s.Algorithm, s.Key)
-		fmt.Fprintf(b, "trusted    no\n")
+		claim := ""
+		if s.Signer != "" {
+			claim = fmt.Sprintf("it says by %+q, ", s.Signer)
+		}
+		fmt.Fprintf(b, "signed     %sas %s, with %s %s\ntrusted    no\n", claim, s.Class, s.Algorithm, s.Key)
 	}
 	if s.CA != "" {
 		fmt.Fprintf(b, "           certified by %s\n", s.CA)

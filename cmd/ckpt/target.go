@@ -41,7 +41,9 @@ func mayDump(pid int) error {
 
 func noProcess(pid int) error { return cli.Fail(cli.NoProcess, "there is no process %d", pid) }
 
+// tracedBy: the kernel names the thread that traces.
 func tracedBy(pid, tracer int) error {
+	tracer = processOf(tracer)
 	return cli.WithHint(cli.Fail(cli.NotAllowed, "task %d is being traced by %s, and a task can have only one tracer", pid, processName(tracer)),
 		"let the tracer detach, or end it: kill %d", tracer)
 }
@@ -75,6 +77,20 @@ func statOf(pid int) *abi.Stat {
 		return nil
 	}
 	return st
+}
+
+// processOf is the process that a thread belongs to.
+func processOf(tid int) int {
+	dir, err := kernelio.OpenProc(tid)
+	if err != nil {
+		return tid
+	}
+	defer dir.Close()
+	st, err := dir.Status()
+	if err != nil {
+		return tid
+	}
+	return int(st.Tgid)
 }
 
 // processName is how messages speak of a process.

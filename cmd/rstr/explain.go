@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,7 +93,7 @@ func (o *options) inUse(e *restore.TakenError, m *image.Manifest) error {
 			break
 		}
 		lines = append(lines, h.String())
-		older = older && h.since.Unix() <= m.Header.Created
+		older = older && !h.dead && h.since.Unix() <= m.Header.Created
 	}
 	err := cli.Fail(cli.HostDiffers, "%s", strings.Join(lines, "\n"))
 	if older {
@@ -101,13 +102,14 @@ func (o *options) inUse(e *restore.TakenError, m *image.Manifest) error {
 	return cli.WithHint(err, "in a PID namespace of its own its numbers are free: unshare --pid --fork --mount-proc rstr %s", o.again())
 }
 
-// again is the command line of this restore.
+// again is the command line of this restore, to be used where rstr is the
+// init of a namespace and must stay.
 func (o *options) again() string {
-	args := os.Args[1:]
+	line := strings.Join(slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return arg == "--detach" || arg == "-W" }), " ")
 	if o.input == "" {
-		return strings.Join(args, " ") + " < IMAGE"
+		line += " < IMAGE"
 	}
-	return strings.Join(args, " ")
+	return line
 }
 
 // holder is a process that has PIDs of the tree, its own or its threads'.

@@ -3,7 +3,9 @@ package inject
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -216,12 +218,43 @@ func (f *Frozen) Thaw() error {
 		for _, t := range f.Threads {
 			note(t.halted())
 		}
-		for tid, t := range f.Threads {
-			note(t.wrap("detaching", kernelio.PtraceDetach(tid, 0)))
-			delete(f.Threads, tid)
+		for _, t := range f.order() {
+			note(t.wrap("detaching", kernelio.PtraceDetach(t.tid, 0)))
+			delete(f.Threads, t.tid)
+			if t.stop.Kind == StopGroup {
+				t.awaitStopped()
+			}
 		}
 	})
 	return all
+}
+
+// order puts the stopped threads first: a parent that looks at its stopped
+// child must not find it in anything but its stop.
+func (f *Frozen) order() []*Thread {
+	return slices.SortedFunc(maps.Values(f.Threads), func(a, b *Thread) int {
+		return stoppedFirst(a) - stoppedFirst(b)
+	})
+}
+
+func stoppedFirst(t *Thread) int {
+	if t.stop.Kind == StopGroup {
+		return 0
+	}
+	return 1
+}
+
+// stoppedTime is how long a detached thread may take to find its way back
+// into the stop of its group.
+const stoppedTime = 50 * time.Millisecond
+
+func (t *Thread) awaitStopped() {
+	var w waiter
+	for until := time.Now().Add(stoppedTime); time.Now().Before(until); w.pause() {
+		if st, err := readStatus(t.tid); err != nil || st.state == 'T' {
+			return
+		}
+	}
 }
 
 // halted makes sure that the thread can be detached: that it is stopped, in a

@@ -132,6 +132,16 @@ func (s *session) isTarget(epoll *kind.FileSite, holder *kind.TaskSite, held, nu
 	return err == nil && same
 }
 
+// Socket implements kind.Sockets: sockets know each other by their inodes.
+func (s *session) Socket(ino uint64) *kind.FileSite {
+	for _, f := range s.files {
+		if f.Inode == nil && f.Stat.Format() == unix.S_IFSOCK && f.Stat.Ino == ino {
+			return f
+		}
+	}
+	return nil
+}
+
 // InTree implements kind.Dump.
 func (s *session) InTree(pid kind.PID) bool {
 	if s.byPID[int(pid)] != nil {

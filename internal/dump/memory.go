@@ -43,6 +43,11 @@ func (s *session) memories() ([]kind.MMNode, error) {
 				return nil, err
 			}
 		}
+		if f := s.forks[mm]; f != nil {
+			if err := s.shareNode(&n, f); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, n)
 	}
 	return out, nil

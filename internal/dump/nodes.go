@@ -28,7 +28,10 @@ func (s *session) tree() (*kind.Tree, error) {
 	for _, f := range s.fdtables {
 		t.FDTables = append(t.FDTables, kind.FDTableNode{ID: f.ID, FDs: f.FDs})
 	}
-	var err error
+	err := s.findShared(t.Tasks)
+	if err != nil {
+		return nil, err
+	}
 	if t.MMs, err = s.memories(); err != nil {
 		return nil, err
 	}

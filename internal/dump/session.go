@@ -37,6 +37,7 @@ type session struct {
 	opens   map[*kind.FileSite]*kernelio.FD
 	held    map[*kind.InodeSite]*inode
 	pages   map[*kind.MMSite]image.Extents
+	forks   map[*kind.MMSite]*forked // nil: no process may share pages with another
 
 	blobs   []blob
 	records []image.Record

@@ -25,6 +25,12 @@ func (r InodeRef) Main() plan.Ref { return plan.Ref{Site: plan.Inode, ID: uint32
 // Slot is the plan's name for another result that belongs to the object.
 func (r InodeRef) Slot(n uint8) plan.Ref { return plan.Ref{Site: plan.Inode, ID: uint32(r), Slot: n} }
 
+// Ranged is the record of a mapping that knows where it lies. Only in such
+// mappings can the engines give back pages that processes share copy on write.
+type Ranged interface {
+	Range() (start, end uint64)
+}
+
 // Slots of an inode that several kinds use. A mapping asks for SlotRead or
 // SlotWrite; whoever emits the opening call first makes it, and the engine
 // drops calls that would make the same result again.

@@ -73,6 +73,15 @@ type MMNode struct {
 	// Used are the address ranges that the mappings occupy, so that rstr can
 	// choose a place of its own that is free in every address space.
 	Used image.Extents `cbor:"5,keyasint,omitempty"`
+	// Lent are pages that must be there before other processes are cloned from
+	// this one, because these share them, copy on write. What Pages has at the
+	// same addresses comes later: the process wrote it after it had forked.
+	Lent BlobRef `cbor:"6,keyasint,omitempty"`
+	// Shared are the pages that this address space has from From, the one that
+	// it is cloned from: of those that From shares or lends itself. They lie in
+	// mappings that both have, with the same records.
+	From   uint32        `cbor:"7,keyasint,omitempty"`
+	Shared image.Extents `cbor:"8,keyasint,omitempty"`
 }
 
 // FDTableNode is a table of descriptors, sorted by number.

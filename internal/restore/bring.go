@@ -81,6 +81,9 @@ func (s *session) place(b *body) error {
 			if !ok {
 				return fmt.Errorf("descriptor %d of process %d: nothing made %s", fd.Num, b.node.PID, fd.File.Main())
 			}
+			if own, is := s.made[fd.File.Stream(int(fd.Num))]; is && fd.Num <= 2 {
+				ours = own // each standard stream is reconnected to the like of rstr's
+			}
 			mine = append(mine, int(ours))
 		}
 		if err := kernelio.SendFDs(s.socket.Int(), []byte{0}, mine...); err != nil {

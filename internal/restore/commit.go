@@ -3,6 +3,7 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -34,11 +35,13 @@ func (s *session) commit() error {
 			return fmt.Errorf("process %d: %w", b.node.PID, err)
 		}
 	}
+	s.closeOwned() // or a task could see the tool at the other end of its pipe
 	for _, p := range all {
 		if err := p.thread.SetOptions(0); err != nil {
 			return err
 		}
 	}
+	slices.SortStableFunc(all, func(a, b parked) int { return before(a) - before(b) })
 	s.barrier.Commit()
 	return release(all)
 }
@@ -48,6 +51,14 @@ type parked struct {
 	space  *inject.Space
 	thread *inject.Thread
 	last   bool // of its address space
+	first  bool // to be released before others: it stays stopped, and a parent may look
+}
+
+func before(p parked) int {
+	if p.first {
+		return 0
+	}
+	return 1
 }
 
 // park prepares the threads of a process, its leader last.
@@ -63,9 +74,17 @@ func (s *session) park(b *body, xstates []byte, all []parked) ([]parked, error) 
 		if err := b.space.Park(b.threads[n.ID], st, stop); err != nil {
 			return nil, err
 		}
-		all = append(all, parked{b.space, b.threads[n.ID], i == 0 && s.lastOf(b)})
+		all = append(all, parked{space: b.space, thread: b.threads[n.ID], last: i == 0 && s.lastOf(b),
+			first: b.node.State == kind.Stopped && s.alone(b)})
 	}
 	return all, nil
+}
+
+// alone says whether nobody shares the address space of b.
+func (s *session) alone(b *body) bool {
+	return !slices.ContainsFunc(s.tree.Tasks, func(n kind.TaskNode) bool {
+		return alive(&n) && n.MM == b.node.MM && n.ID != b.node.ID
+	})
 }
 
 // lastOf says whether no later process shares the address space of b.

@@ -24,6 +24,7 @@ type content struct {
 	mmOf     map[uint32]uint32           // address space of each mapping
 	claimed  map[plan.Ref]bool
 	told     map[told]bool
+	forks    map[uint32]*fork                    // what address spaces share; nil: none does
 	cloner   map[*kind.TaskNode]*kind.TaskNode   // who makes a process
 	clones   map[*kind.TaskNode][]*kind.TaskNode // and the other way round
 }
@@ -61,6 +62,9 @@ func decode(m *image.Manifest, table kind.Table) (*content, error) {
 	}
 	if err := c.complete(); err != nil {
 		return nil, bad("%w", err)
+	}
+	if err := c.checkShared(); err != nil {
+		return nil, bad("the tree: %w", err)
 	}
 	return c, nil
 }

@@ -65,6 +65,9 @@ func (c *content) findHole(size uint64) (uint64, error) {
 // to their places.
 func (s *session) clear() error {
 	for _, ref := range s.spaces() {
+		if s.cleared[ref.ID] {
+			continue
+		}
 		b, err := s.rep(ref)
 		if err != nil {
 			return err
@@ -121,13 +124,14 @@ func (s *session) clearOne(b *body, ref plan.Ref, special []moved) error {
 	lo, hi := b.space.Range()
 	var cs []plan.Call
 	for _, m := range special {
-		cs = append(cs, plan.Call{Nr: unix.SYS_MREMAP, Args: []plan.Arg{plan.Int(m.from), plan.Int(m.size), plan.Int(m.size),
-			plan.Int(unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED), plan.Int(m.to)}, Ret: plan.Exactly(int64(m.to))})
+		if !s.bornAside(ref.ID) {
+			cs = append(cs, plan.Call{Nr: unix.SYS_MREMAP, Args: []plan.Arg{plan.Int(m.from), plan.Int(m.size), plan.Int(m.size),
+				plan.Int(unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED), plan.Int(m.to)}, Ret: plan.Exactly(int64(m.to))})
+		}
 		s.inTask[kind.SpecialRef(ref, m.name)] = int64(m.to)
 		hi = m.to + m.size
 	}
-	cs = append(cs, munmap(0, lo), munmap(hi, taskTop-hi))
-	return s.run(b, cs...)
+	return s.runAll(b, append(cs, s.empty(ref.ID, lo, hi)...))
 }
 
 func munmap(at, size uint64) plan.Call {

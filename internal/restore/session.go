@@ -27,6 +27,7 @@ type session struct {
 	made    map[plan.Ref]int64 // results of calls in the tool
 	inTask  map[plan.Ref]int64 // results of calls in tasks
 	owned   map[int]bool       // descriptors of the tool that are to be closed
+	cleared map[uint32]bool    // address spaces that were emptied before others were cloned from them
 	placed  atomic.Uint64      // bytes of bulk data
 }
 
@@ -36,6 +37,7 @@ type step struct {
 	ref  plan.Ref
 	kind string // that planned it
 	name string
+	done bool // ahead of its stage
 }
 
 // body is a process of the tree as it is being built.

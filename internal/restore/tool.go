@@ -13,7 +13,10 @@ import (
 // order; between steps, the flow of results decides: a step waits until the
 // results that its next call names are there. Tool and tasks take turns.
 func (s *session) carryOut(stage plan.Stage) error {
-	rest := progressOf(s.at(stage))
+	return s.carry(progressOf(s.at(stage)))
+}
+
+func (s *session) carry(rest []*progress) error {
 	for len(rest) > 0 {
 		before := remaining(rest)
 		if err := s.runTool(rest); err != nil {
@@ -43,7 +46,7 @@ func (p *progress) done() bool { return p.next == len(p.step.Ops) }
 func progressOf(steps []step) []*progress {
 	var out []*progress
 	for i := range steps {
-		if len(steps[i].Ops) > 0 {
+		if len(steps[i].Ops) > 0 && !steps[i].done {
 			out = append(out, &progress{step: &steps[i]})
 		}
 	}
@@ -126,6 +129,9 @@ func (s *session) toolOp(op plan.Op) error {
 		if _, ok := s.made[r]; ok {
 			return nil // another record asked for the same
 		}
+	}
+	if !c.As.IsZero() {
+		return fmt.Errorf("it must be done as %s, and rstr can't wear other credentials yet", s.nameOf(c.As))
 	}
 	r, err := calls.Tool(c, s.newNames(nil))
 	if err != nil {

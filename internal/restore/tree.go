@@ -49,6 +49,9 @@ func (s *session) family(b *body) []*kind.TaskNode {
 // that its parent has at that moment, so those of an older session come
 // before the parent opens its own (setsid(2)).
 func (s *session) growBelow(b *body) error {
+	if err := s.lend(b); err != nil {
+		return fmt.Errorf("process %d: %w", b.node.PID, err)
+	}
 	var before, after []birth
 	for _, n := range s.family(b) {
 		x := birth{node: n, flags: s.shared(n, b.node)}

@@ -34,29 +34,12 @@ const (
 // go on with those it stopped with, to get what is left of its time-out.
 func RestartedCall(r Regs, code []byte) Regs {
 	before, after := code[:CodeBefore], code[CodeBefore:]
-	if r.OrigRax == unix.SYS_RESTART_SYSCALL {
-		return insideRestart(r, before)
+	if r.Rax == unix.SYS_RESTART_SYSCALL && bytes.Equal(after, syscallInsn()) {
+		return beforeRestart(r, before)
 	}
-	if !bytes.Equal(after, syscallInsn()) {
+	if r.OrigRax != unix.SYS_RESTART_SYSCALL {
 		return r // the result of some call is 219
 	}
-	if r.InSyscall() {
-		// The kernel has put the call back and still has its number.
-		r.Rax, r.OrigRax = r.OrigRax, NoSyscall
-		return r
-	}
-	if nr, ok := timedCall(&r, before); ok {
-		r.Rax = nr
-		return r
-	}
-	r.Rip += syscallLen
-	r.Rax = interrupted()
-	return r
-}
-
-// insideRestart is for a thread that restart_syscall has returned to the end
-// of.
-func insideRestart(r Regs, before []byte) Regs {
 	if nr, ok := timedCall(&r, before); ok {
 		r.OrigRax = nr
 		return r
@@ -65,6 +48,24 @@ func insideRestart(r Regs, before []byte) Regs {
 		r.Rax = interrupted()
 	}
 	r.OrigRax = NoSyscall
+	return r
+}
+
+// beforeRestart is for a thread that is about to execute restart_syscall. If
+// it has not been in user mode since the kernel arranged that, and it was the
+// first time, the number of the call is still there.
+func beforeRestart(r Regs, before []byte) Regs {
+	nr, ok := r.OrigRax, r.InSyscall() && r.OrigRax != unix.SYS_RESTART_SYSCALL
+	if !ok {
+		nr, ok = timedCall(&r, before)
+	}
+	r.OrigRax = NoSyscall
+	if ok {
+		r.Rax = nr
+		return r
+	}
+	r.Rip += syscallLen
+	r.Rax = interrupted()
 	return r
 }
 

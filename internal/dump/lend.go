@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"fmt"
 	"io"
 	"slices"
 
@@ -9,56 +10,33 @@ import (
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
-// patchwork is memory that is read from several processes: each page from one
-// that has it now.
+// patchwork is memory that processes share: each page is read from one that
+// has it now, and stays shared.
 type patchwork struct {
-	io.ReaderAt // of one of them; it is a Source, and asked as one
-	from        []donation
-	read        map[*kind.MMSite]memory
+	from []donation
+	read map[*kind.MMSite]*kernelio.Memory
 }
 
-// portion is a part of a patchwork that comes from one process.
-type portion struct {
-	donor *kind.MMSite
-	at    []image.Extent
-	size  uint64
-}
-
-// ReadExtents implements image.Source.
-func (p patchwork) ReadExtents(b []byte, at []image.Extent) error {
-	for _, part := range p.portions(at) {
-		if err := p.read[part.donor].ReadExtents(b[:part.size], part.at); err != nil {
-			return err
-		}
-		b = b[part.size:]
-	}
-	return nil
-}
-
-// portions divides extents, which lie within the donations, among the donors.
-func (p patchwork) portions(at []image.Extent) []portion {
-	var out []portion
-	i, _ := slices.BinarySearchFunc(p.from, at[0].Off, func(d donation, off uint64) int {
-		if d.End() <= off {
+// ReadAt implements io.ReaderAt for what lies within the donations.
+func (p patchwork) ReadAt(b []byte, addr int64) (done int, err error) {
+	i, _ := slices.BinarySearchFunc(p.from, uint64(addr), func(d donation, at uint64) int {
+		if d.End() <= at {
 			return -1
 		}
 		return 1
 	})
-	for _, e := range at {
-		for e.Len > 0 {
-			for p.from[i].End() <= e.Off {
-				i++
-			}
-			n := min(e.End(), p.from[i].End()) - e.Off
-			if k := len(out); k == 0 || out[k-1].donor != p.from[i].from {
-				out = append(out, portion{donor: p.from[i].from})
-			}
-			part := &out[len(out)-1]
-			part.at, part.size = append(part.at, image.Extent{Off: e.Off, Len: n}), part.size+n
-			e.Off, e.Len = e.Off+n, e.Len-n
+	for ; done < len(b); i++ {
+		at := uint64(addr) + uint64(done)
+		if i == len(p.from) || p.from[i].Off > at {
+			return done, io.ErrUnexpectedEOF
+		}
+		part := b[done:min(uint64(len(b)), uint64(done)+p.from[i].End()-at)]
+		n, err := p.read[p.from[i].from].Peek(part, int64(at))
+		if done += n; err != nil {
+			return done, fmt.Errorf("reading shared memory at %x: %w", at, err)
 		}
 	}
-	return out
+	return done, nil
 }
 
 // shareNode tells the restore what fork left shared of an address space.
@@ -75,7 +53,7 @@ func (s *session) lentPages(f *forked) (kind.BlobRef, error) {
 	if len(f.lent) == 0 {
 		return 0, nil
 	}
-	p := patchwork{from: f.lent, read: map[*kind.MMSite]memory{}}
+	p := patchwork{from: f.lent, read: map[*kind.MMSite]*kernelio.Memory{}}
 	var x image.Extents
 	for _, d := range f.lent {
 		x = x.Join(d.Extent)
@@ -87,8 +65,7 @@ func (s *session) lentPages(f *forked) (kind.BlobRef, error) {
 			return 0, err
 		}
 		s.keep(mem)
-		p.read[d.from] = memory{mem, int(d.from.Task.PID)}
-		p.ReaderAt = mem
+		p.read[d.from] = mem
 	}
 	return s.Blob(p, x)
 }

@@ -55,6 +55,19 @@ func (m *Memory) ReadAt(p []byte, addr int64) (n int, err error) {
 	return n, nil
 }
 
+// Peek reads p from address addr whatever the protection, and leaves pages
+// that the process shares copy on write as they are: process_vm_readv(2) pins
+// what it reads, for which the kernel first gives the process a page of its
+// own (gup_must_unshare in mm/gup.c, Linux 5.19).
+func (m *Memory) Peek(p []byte, addr int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		var k int
+		k, err = m.forced("pread", unix.Pread, p[n:], addr+int64(n))
+		n += k
+	}
+	return n, err
+}
+
 // WriteAt writes p at address addr (io.WriterAt) where the process itself
 // could write.
 func (m *Memory) WriteAt(p []byte, addr int64) (int, error) {

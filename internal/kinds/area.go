@@ -28,6 +28,9 @@ type span struct {
 
 func spanOf(v *abi.SmapsVMA) span { return span{v.Start, v.End} }
 
+// Range implements kind.Ranged.
+func (s span) Range() (start, end uint64) { return s.Start, s.End }
+
 func (s span) len() uint64 { return s.End - s.Start }
 
 func (s span) String() string { return fmt.Sprintf("%x-%x", s.Start, s.End) }

@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +41,7 @@ func dumpFIFO(d kind.Dump, i *kind.InodeSite, _ []plan.Result) (fifoRecord, erro
 	all := append(readers, writers...)
 	switch {
 	case len(all) == 0:
-		return r, leadsBack(i)
+		return r, kind.Unsupportedf("a FIFO that is held by its path only (O_PATH)")
 	case i.Deleted:
 		return r, kind.Unsupportedf("a FIFO that was removed while it is open")
 	case leadsOut(i):
@@ -73,21 +72,17 @@ func fifoContents(d kind.Dump, reader *kind.FileSite, capacity uint32) (kind.Blo
 }
 
 func checkFIFO(r fifoRecord) error {
-	if r.Capacity == 0 && r.Contents != 0 {
-		return errors.New("contents of a FIFO that is not open")
-	}
-	if r.Capacity != 0 && badCapacity(r.Capacity) {
+	if badCapacity(r.Capacity) {
 		return fmt.Errorf("capacity %d", r.Capacity)
 	}
 	return checkPath(r.Path)
 }
 
+// planFIFO opens the FIFO in both directions at once, so that nothing else
+// that opens it waits, whatever the image says of it.
 func planFIFO(r fifoRecord, h *kind.Host) []plan.Step {
 	find := plan.Step{Stage: plan.Create, Text: fmt.Sprintf("find the FIFO %+q", r.Path), Ops: []plan.Op{
 		openObject(r.Path, 0, h.Self), statx(plan.FD(h.Self), wantType(unix.S_IFIFO))}}
-	if r.Capacity == 0 {
-		return []plan.Step{find}
-	}
 	holder := slot(h.Self, fifoHolder)
 	find.Ops = append(find.Ops,
 		plan.Call{Nr: unix.SYS_OPENAT, Args: []plan.Arg{atCwd, plan.FDPath(h.Self), plan.Int(unix.O_RDWR | unix.O_CLOEXEC)}, Out: holder},

@@ -173,6 +173,8 @@ func (t posixTimer) check() error {
 	switch {
 	case t.Left < 0 || t.Interval < 0:
 		return errors.New("negative times")
+	case t.Clock < 0 && t.Clock&cpuClockFD == cpuClockFD:
+		return errors.New("a clock device")
 	case t.Notify&^(abi.SigevNone|abi.SigevThreadID) != 0:
 		return fmt.Errorf("notification %d", t.Notify)
 	case (t.Notify&abi.SigevThreadID != 0) != (t.Target > 0):
@@ -195,6 +197,10 @@ func (r posixTimersRecord) plan(h *kind.Host) []plan.Step {
 		made.Ops, made.Needs = r.makeByCounting(h)
 	}
 	for _, t := range r.Timers {
+		if pid := cpuClockPID(t.Clock); t.Clock < 0 && pid != 0 && !h.InTree(pid) {
+			return []plan.Step{{Stage: plan.Settle, Text: "make timers", Needs: []plan.Need{{
+				Demand: "outside", Why: fmt.Sprintf("timer %d measures the CPU time of process %d, which is not part of the tree", t.ID, pid)}}}}
+		}
 		if t.Clock == unix.CLOCK_REALTIME_ALARM || t.Clock == unix.CLOCK_BOOTTIME_ALARM {
 			made.Needs = append(made.Needs, plan.Need{Demand: "cap:wake_alarm", Why: fmt.Sprintf("timer %d wakes the machine", t.ID)})
 		}

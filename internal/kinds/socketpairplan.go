@@ -44,7 +44,7 @@ func (r socketpairRecord) fill(peer plan.Ref) []plan.Step {
 			continue
 		}
 		s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_SENDTO, Ret: plan.Exactly(0), Args: []plan.Arg{
-			plan.FD(peer), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0)}})
+			plan.FD(peer), plan.Int(0), plan.Int(0), plan.Int(unix.MSG_DONTWAIT), plan.Int(0), plan.Int(0)}})
 	}
 	return []plan.Step{s}
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 )
 
@@ -68,45 +69,43 @@ func receive(sock, n int) plan.Call {
 // lowest free numbers in ascending order, so the i-th, which belongs at a
 // number of at least i, can be moved there from the last to the first without
 // ever meeting one that is not moved yet. A table of more than one message is
-// filled from the top.
+// filled from the top, a message at a time: no socket holds many of them.
 func (s *session) place(b *body) error {
-	table := s.tables[b.node.FDTable]
-	t := &turn{body: b, thread: b.leader}
-	t.prog = newProgram(s, b)
-	for end := len(table.FDs); end > 0; {
-		start := max(0, end-kernelio.MaxSCM)
-		var mine []int
-		for _, fd := range table.FDs[start:end] {
-			ours, ok := s.made[fd.File.Main()]
-			if !ok {
-				return fmt.Errorf("descriptor %d of process %d: nothing made %s", fd.Num, b.node.PID, fd.File.Main())
-			}
-			if own, is := s.made[fd.File.Stream(int(fd.Num))]; is && fd.Num <= 2 {
-				ours = own // each standard stream is reconnected to the like of rstr's
-			}
-			mine = append(mine, int(ours))
+	fds := s.tables[b.node.FDTable].FDs
+	for end := len(fds); end > 0; end -= min(end, kernelio.MaxSCM) {
+		if err := s.placeSome(b, fds[max(0, end-kernelio.MaxSCM):end]); err != nil {
+			return fmt.Errorf("placing the descriptors of process %d: %w", b.node.PID, err)
 		}
-		if err := kernelio.SendFDs(s.socket.Int(), []byte{0}, mine...); err != nil {
-			return fmt.Errorf("handing over descriptors: %w", err)
-		}
-		if err := t.prog.Add(receive(s.ctl, len(mine)), nil); err != nil {
-			return err
-		}
-		for i := end - 1; i >= start; i-- {
-			if err := b.put(t, i-start, int(table.FDs[i].Num), table.FDs[i].CloExec); err != nil {
-				return err
-			}
-		}
-		end = start
 	}
 	b.placed = true
-	if t.prog.Len() == 0 {
-		return nil
-	}
-	if err := b.space.Run(b.leader, t.prog.Inject); err != nil {
-		return fmt.Errorf("placing the descriptors of process %d: %w", b.node.PID, err)
-	}
 	return nil
+}
+
+func (s *session) placeSome(b *body, fds []kind.FDNode) error {
+	var mine []int
+	for _, fd := range fds {
+		ours, ok := s.made[fd.File.Main()]
+		if !ok {
+			return fmt.Errorf("descriptor %d: nothing made %s", fd.Num, fd.File.Main())
+		}
+		if own, is := s.made[fd.File.Stream(int(fd.Num))]; is && fd.Num <= 2 {
+			ours = own // each standard stream is reconnected to the like of rstr's
+		}
+		mine = append(mine, int(ours))
+	}
+	if err := kernelio.SendFDs(s.socket.Int(), []byte{0}, mine...); err != nil {
+		return fmt.Errorf("handing them over: %w", err)
+	}
+	t := &turn{body: b, thread: b.leader, prog: newProgram(s, b)}
+	if err := t.prog.Add(receive(s.ctl, len(mine)), nil); err != nil {
+		return err
+	}
+	for i := len(fds) - 1; i >= 0; i-- {
+		if err := b.put(t, i, int(fds[i].Num), fds[i].CloExec); err != nil {
+			return err
+		}
+	}
+	return b.space.Run(b.leader, t.prog.Inject)
 }
 
 // put moves descriptor from to number to.

@@ -1,7 +1,10 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/plan"
@@ -81,10 +84,28 @@ func (s *session) move(m plan.Move) error {
 // than /proc/sys/fs/pipe-max-size ever is.
 const maxStream = 64 << 20
 
+// stream never waits: what was in a pipe fits into one of that size, and there
+// is nobody yet who would make room.
 func (s *session) stream(blob image.Blob, fd int) error {
 	b, err := s.img.ReadBlob(blob, maxStream)
 	if err != nil {
 		return err
 	}
-	return kernelio.WriteAll(fd, b)
+	flags, err := fcntl(fd, unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := fcntl(fd, unix.F_SETFL, flags|unix.O_NONBLOCK); err != nil {
+		return err
+	}
+	err = kernelio.WriteAll(fd, b)
+	if errors.Is(err, unix.EAGAIN) {
+		err = fmt.Errorf("%d bytes do not fit: %w", len(b), image.ErrFormat)
+	}
+	_, back := fcntl(fd, unix.F_SETFL, flags)
+	return errors.Join(err, back)
+}
+
+func fcntl(fd int, cmd, arg int64) (int64, error) {
+	return kernelio.Syscall(unix.SYS_FCNTL, kernelio.Int(fd), kernelio.Int(cmd), kernelio.Int(arg))
 }

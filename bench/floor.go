@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,27 +32,51 @@ func (b *bench) floors(r *row, t *target) error {
 		r.floorDump, r.floorNull, r.floorRestore = start, start, start
 		return err
 	}
-	memory, err := copyOf(t.pid, r.memory)
+	// In a process of its own: a command started by one that once was large is accounted that size, getrusage(2), ru_maxrss.
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Munmap(memory) }()
-	if r.floorNull, err = b.times(func() error { _, err := dumpTo(os.DevNull, memory); return err }); err != nil {
+	res, err := b.run(self, "floor", strconv.Itoa(t.pid), strconv.FormatInt(r.memory, 10), strconv.Itoa(b.runs), b.dir)
+	if err != nil {
 		return err
 	}
-	path := filepath.Join(b.dir, "floor")
-	defer os.Remove(path)
-	var table []stored
-	if r.floorDump, err = b.times(func() error { os.Remove(path); table, err = dumpTo(path, memory); return err }); err != nil {
-		return err
-	}
-	r.floorRestore, err = b.times(func() error { return restoreFrom(path, table, len(memory)) })
+	_, err = fmt.Sscan(res.Stdout, &r.floorNull, &r.floorDump, &r.floorRestore)
 	return err
 }
 
-func (b *bench) times(do func() error) (time.Duration, error) {
+// floorProcess is "bench floor PID SIZE RUNS DIR": it prints the medians of the pipeline to /dev/null, to a file of DIR, and back, in
+// nanoseconds.
+func floorProcess(args []string) error {
+	var pid, runs int
+	var bytes int64
+	var dir string
+	if _, err := fmt.Sscan(strings.Join(args, " "), &pid, &bytes, &runs, &dir); err != nil {
+		return err
+	}
+	memory, err := copyOf(pid, bytes)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "floor")
+	defer os.Remove(path)
+	var table []stored
+	toNull := func() error { _, err := dumpTo(os.DevNull, memory); return err }
+	toFile := func() error { os.Remove(path); table, err = dumpTo(path, memory); return err }
+	back := func() error { return restoreFrom(path, table, len(memory)) }
+	for _, do := range []func() error{toNull, toFile, back} {
+		took, err := times(runs, do)
+		if err != nil {
+			return err
+		}
+		fmt.Println(took.Nanoseconds())
+	}
+	return nil
+}
+
+func times(runs int, do func() error) (time.Duration, error) {
 	var took []time.Duration
-	for range b.runs {
+	for range runs {
 		begin := time.Now()
 		if err := do(); err != nil {
 			return 0, err

@@ -57,6 +57,7 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 	}
 	r, err := restore.Run(img, restore.Options{Table: kinds.All(), Caller: caller, Kernel: kernel,
 		Granted: img.Verdict().Grants && os.Getuid() == 0 && os.Geteuid() == 0,
+		Begin:   func() error { return consume(img, time.Now()) },
 		Watch:   func(total uint64, done func() uint64) { progress.Watch("restored", total, done) }})
 	progress.Stop()
 	var after *restore.AfterError

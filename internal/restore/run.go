@@ -23,6 +23,9 @@ type Options struct {
 	// Watch is told, when the building begins, how many bytes the image holds,
 	// and whom to ask how many are in their places; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
+	// Begin is called when nothing is left to refuse and before anything is
+	// created; its error ends the restore. Nil: nobody has anything to say.
+	Begin func() error
 }
 
 // Restored tells what runs now.
@@ -52,6 +55,11 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 	}
 	if err := c.preflight(); err != nil {
 		return nil, err
+	}
+	if o.Begin != nil {
+		if err := o.Begin(); err != nil {
+			return nil, err
+		}
 	}
 	s := &session{content: c, img: img, opts: o, steps: steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
 		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/pkg/image"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+func imageWith(t *testing.T, options map[string]string) *verify.Image {
+	t.Helper()
+	var out bytes.Buffer
+	m := &image.Manifest{Header: image.Header{Class: image.ClassSelf, Created: 1, Arch: "amd64", Options: options}, PIDs: image.PIDs{1}, Tree: []byte{0xa0}}
+	if err := image.NewWriter(&out, image.Options{}).Close(m, nil); err != nil {
+		t.Fatal(err)
+	}
+	img, err := verify.Open(bytes.NewReader(out.Bytes()), int64(out.Len()), verify.Options{Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// An image that asks for it is restored once; one that doesn't leaves no trace.
+func TestConsume(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ckpt")
+	once := imageWith(t, map[string]string{verify.OptionOnce: "1"})
+	e := once.Entry(uint32(os.Getuid()), time.Now())
+	if err := consumeIn(dir, e, once.Rule()); err != nil {
+		t.Fatal(err)
+	}
+	err := consumeIn(dir, e, once.Rule())
+	if !errors.Is(err, verify.ErrConsumed) || exitCode(err) != cli.BadSign {
+		t.Errorf("again: %v, code %d", err, exitCode(err))
+	}
+	if err := consume(imageWith(t, nil), time.Now()); err != nil {
+		t.Error(err)
+	}
+}

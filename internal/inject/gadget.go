@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path"
 	"slices"
@@ -137,8 +138,7 @@ func scan(mem *kernelio.TraceeMem, v *abi.VMA) (g gadgets, err error) {
 		if _, err := mem.ReadAt(b, int64(at)); err != nil {
 			return g, err
 		}
-		note(&g.syscall, b, at-v.Start, syscallRet())
-		note(&g.restorer, b, at-v.Start, sigreturns())
+		g.note(b, at-v.Start)
 		if g.syscall != 0 && g.restorer != 0 {
 			break
 		}
@@ -146,12 +146,39 @@ func scan(mem *kernelio.TraceeMem, v *abi.VMA) (g gadgets, err error) {
 	return g, nil
 }
 
-// note remembers the first pattern found in b, which is off bytes into the
-// mapping.
-func note(to *uint64, b []byte, off uint64, patterns [][]byte) {
-	for _, p := range patterns {
-		if i := bytes.Index(b, p); *to == 0 && i >= 0 {
-			*to = off + uint64(i) + 1
+// note remembers the first patterns found in b, which is off bytes into the
+// mapping, for S the best of b.
+func (g *gadgets) note(b []byte, off uint64) {
+	calls, returns := syscallRet(), sigreturns()
+	found, restorer := make([]uint64, len(calls)), uint64(0)
+	for at := range syscallsIn(b) {
+		for i, p := range calls {
+			if found[i] == 0 && bytes.HasPrefix(b[at:], p) {
+				found[i] = off + uint64(at) + 1
+			}
+		}
+		for _, p := range returns {
+			if restorer == 0 && bytes.HasSuffix(b[:at+syscallSize], p) {
+				restorer = off + uint64(at+syscallSize-len(p)) + 1
+			}
+		}
+	}
+	g.syscall = cmp.Or(g.syscall, cmp.Or(found...))
+	g.restorer = cmp.Or(g.restorer, restorer)
+}
+
+// syscallsIn gives the places of all syscall instructions, 0f 05. The search
+// for a single byte is much faster than any other.
+func syscallsIn(b []byte) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for at := 1; at < len(b); at++ {
+			i := bytes.IndexByte(b[at:], 0x05)
+			if i < 0 {
+				return
+			}
+			if at += i; b[at-1] == 0x0f && !yield(at-1) {
+				return
+			}
 		}
 	}
 }

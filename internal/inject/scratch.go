@@ -49,13 +49,13 @@ func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uin
 	if onMain {
 		limit = sp - redZone
 	}
-	b := make([]byte, min(windows, limit-stack.Start))
-	if _, err := mem.ReadAt(b, int64(stack.Start)); err != nil {
-		return 0, err
-	}
-	for off := below; off+n+windowStep <= len(b); off += windowStep {
-		at := stack.Start + uint64(off)
-		if empty(b[off:off+n+windowStep]) || abandoned(b[off:], at, t) {
+	b := make([]byte, n+windowStep)
+	end := stack.Start + min(windows, limit-stack.Start)
+	for at := stack.Start + below; at+uint64(len(b)) <= end; at += windowStep {
+		if _, err := mem.ReadAt(b, int64(at)); err != nil {
+			return 0, err
+		}
+		if empty(b) || abandoned(b, at, t) {
 			return at, nil
 		}
 	}
@@ -66,9 +66,7 @@ func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uin
 	return at, nil
 }
 
-func empty(b []byte) bool {
-	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
-}
+func empty(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
 
 // abandoned says whether a scratch that begins at address at was left by a
 // tool that died, and its thread, which is t, is no longer on the way through

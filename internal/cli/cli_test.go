@@ -112,6 +112,11 @@ func TestProgressLine(t *testing.T) {
 	if line := p.line(); line != "ckpt: copied 1.0 MiB of 4.0 MiB (25 %), 512.0 KiB/s" {
 		t.Errorf("%q", line)
 	}
+	done = 4 << 20
+	if line := p.line(); line != "ckpt: copied 4.0 MiB, finishing" {
+		t.Errorf("%q", line)
+	}
+	done = 1 << 20
 	p.Watch("read", 0, func() uint64 { return done })
 	p.begin = p.begin.Add(-2 * time.Second)
 	if line := p.line(); line != "ckpt: read 1.0 MiB, 512.0 KiB/s" {

@@ -94,6 +94,9 @@ func (p *Progress) line() string {
 	}
 	done := p.done()
 	of := ""
+	if p.total > 0 && done >= p.total {
+		return fmt.Sprintf("%s: %s %s, finishing", p.name, p.what, Bytes(done))
+	}
 	if p.total > 0 {
 		of = fmt.Sprintf(" of %s (%d %%)", Bytes(p.total), done*100/p.total)
 	}

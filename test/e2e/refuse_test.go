@@ -162,6 +162,14 @@ func TestUnsupportedListed(t *testing.T) {
 	}
 }
 
+// TestUnsupportedLink: what has no kind yet is refused by its name.
+func TestUnsupportedLink(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "unsupported_link")
+	refusal(t, ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(j.pid)), cli.Unsupported, filepath.Join(j.dir, "link"), "symbolic link")
+	j.goesOn(3)
+}
+
 // TestUsage: a command line without sense is met with its own exit code and advice.
 func TestUsage(t *testing.T) {
 	t.Parallel()

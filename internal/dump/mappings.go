@@ -1,8 +1,9 @@
 package dump
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func (s *session) mapped(t *kind.TaskSite, v abi.SmapsVMA, known map[mappedFile]
 		return i, nil
 	}
 	i, err := s.inodeAt(t, fmt.Sprintf("map_files/%x-%x", v.Start, v.End), unix.O_RDONLY)
-	if os.IsPermission(err) {
+	if errors.Is(err, fs.ErrPermission) {
 		i, err = s.mappedByPath(t, v)
 	}
 	known[key] = i

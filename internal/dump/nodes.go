@@ -145,11 +145,22 @@ func (s *session) threadNode(th *kind.ThreadSite, xstate *[]byte) (kind.ThreadNo
 	if err != nil {
 		return n, err
 	}
+	s.xstate = xstateOf(x)
 	*xstate = append(*xstate, x...)
 	n.XStateLen = uint32(len(x))
 	mask, err := f.SigMask()
 	n.Mask = uint64(mask)
 	return n, err
+}
+
+// xstateOf reads which extended registers the kernel saves. It puts the mask
+// into bytes 464 to 471, which the legacy area leaves to software
+// (struct xregs_state, arch/x86/kernel/fpu/xstate.c).
+func xstateOf(x []byte) image.Xstate {
+	if len(x) < 472 {
+		return image.Xstate{}
+	}
+	return image.Xstate{Size: uint32(len(x)), Features: binary.LittleEndian.Uint64(x[464:])}
 }
 
 func words(b []byte) []uint64 {

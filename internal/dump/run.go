@@ -137,6 +137,7 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 		return nil, &Refused{s.refused}
 	}
 	body, err := image.Marshal(t)
+	o.Header.Xstate = s.xstate
 	return &image.Manifest{Header: o.Header, PIDs: pids(t), Tree: body, Records: s.records}, err
 }
 

@@ -43,6 +43,7 @@ type session struct {
 	records []image.Record
 	refused []*kind.Unsupported
 	windows []string
+	xstate  image.Xstate
 	cleanup []io.Closer
 }
 

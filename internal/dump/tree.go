@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
@@ -59,7 +57,7 @@ func members(root int) ([]int, error) {
 	all := append([]int{root}, below...)
 	var sessions map[int][]int
 	for i := 0; i < len(all); i++ {
-		if sid, err := unix.Getsid(all[i]); err != nil || sid != all[i] {
+		if sid, err := kernelio.SessionOf(all[i]); err != nil || sid != all[i] {
 			continue
 		}
 		if sessions == nil {

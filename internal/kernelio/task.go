@@ -46,3 +46,9 @@ func Prctl(option int) (int, error) {
 	r, err := Syscall(unix.SYS_PRCTL, Int(option), Int(0), Int(0), Int(0), Int(0))
 	return int(r), failed(err, "prctl", option)
 }
+
+// SessionOf is the session of a process.
+func SessionOf(pid int) (int, error) {
+	sid, err := unix.Getsid(pid)
+	return sid, failed(err, "getsid", pid)
+}

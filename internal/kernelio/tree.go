@@ -55,7 +55,7 @@ func Sessions() (map[int][]int, error) {
 	}
 	out := map[int][]int{}
 	for _, pid := range pids {
-		if sid, err := unix.Getsid(pid); err == nil {
+		if sid, err := SessionOf(pid); err == nil {
 			out[sid] = append(out[sid], pid)
 		}
 	}

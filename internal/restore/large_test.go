@@ -50,21 +50,21 @@ func TestLargeTreesTakeTheirTime(t *testing.T) {
 		"every session again": func() *draft {
 			return grown(t, func(i uint32, n *kind.TaskNode) {
 				if n.Session = n.PID; i >= half {
-					n.Session = kind.PID(1000 + many - i + 10)
+					n.Session = kind.PID(1000 + i - half + 10)
 				}
 			})
 		},
 		"memory by pairs": func() *draft {
 			return grown(t, func(i uint32, n *kind.TaskNode) {
 				if i >= half {
-					n.MM, n.SigHand = many-i+10, many-i+10
+					n.MM, n.SigHand = i-half+10, i-half+10
 				}
 			})
 		},
 		"one memory, tables by pairs": func() *draft {
 			return grown(t, func(i uint32, n *kind.TaskNode) {
 				if n.MM = 10; i >= half {
-					n.FDTable = many - i + 10
+					n.FDTable = i - half + 10
 				}
 			})
 		},

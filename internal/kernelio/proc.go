@@ -2,6 +2,7 @@ package kernelio
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/ckptool/ckpt/internal/abi"
@@ -12,9 +13,8 @@ import (
 // process and not the number: after its death every access gives ESRCH, even
 // when the PID is in use again. It may be used by several goroutines.
 type ProcDir struct {
-	PID   int
-	fd    *FD
-	start uint64
+	PID int
+	fd  *FD
 
 	mu  sync.Mutex
 	buf []byte
@@ -22,37 +22,19 @@ type ProcDir struct {
 
 // OpenProc opens /proc/PID.
 func OpenProc(pid int) (*ProcDir, error) {
-	path := fmt.Sprintf("/proc/%d", pid)
-	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
-	p := &ProcDir{PID: pid, fd: fd}
-	st, err := p.Stat()
-	if err != nil {
-		fd.Close()
-		return nil, err
-	}
-	p.start = st.StartTime
-	return p, nil
+	return &ProcDir{PID: pid, fd: fd}, nil
 }
 
 // Close closes the directory.
 func (p *ProcDir) Close() error { return p.fd.Close() }
 
-// StartTime is when the process started, in clock ticks after boot.
-func (p *ProcDir) StartTime() uint64 { return p.start }
-
 // Same says whether the PID still belongs to the process that was opened.
 func (p *ProcDir) Same() error {
-	st, err := p.Stat()
-	if err != nil {
-		return err
-	}
-	if st.StartTime != p.start {
-		return fmt.Errorf("process %d started at tick %d, not %d: %w", p.PID, st.StartTime, p.start, unix.ESRCH)
-	}
-	return nil
+	return p.Use("stat", func([]byte) error { return nil })
 }
 
 // Use reads the whole file name, relative to the directory ("maps",
@@ -75,7 +57,7 @@ func (p *ProcDir) Use(name string, f func([]byte) error) error {
 // readAll reads until the end into the directory's own buffer.
 func (p *ProcDir) readAll(fd *FD) ([]byte, error) {
 	if p.buf == nil {
-		p.buf = make([]byte, 32<<10)
+		p.buf = make([]byte, 4096)
 	}
 	for have := 0; ; {
 		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), p.buf[have:]) })
@@ -85,7 +67,7 @@ func (p *ProcDir) readAll(fd *FD) ([]byte, error) {
 		if have += n; n == 0 {
 			return p.buf[:have], nil
 		}
-		if have > len(p.buf)-4096 {
+		if have == len(p.buf) {
 			p.buf = append(p.buf, make([]byte, len(p.buf))...)
 		}
 	}
@@ -129,7 +111,7 @@ func (p *ProcDir) StatFile(name string) (FileStat, error) {
 	return f, failed(err, "statx", p.path(name))
 }
 
-func (p *ProcDir) path(name string) string { return fmt.Sprintf("/proc/%d/%s", p.PID, name) }
+func (p *ProcDir) path(name string) string { return "/proc/" + strconv.Itoa(p.PID) + "/" + name }
 
 // parsed reads a file and parses it.
 func parsed[T any](p *ProcDir, name string, parse func([]byte) (T, error)) (v T, err error) {

@@ -78,19 +78,29 @@ func PtraceSetRegs(tid int, r abi.Regs) error {
 	return err
 }
 
-// maxXState is more than any processor's XSAVE area has (AMX: 11 KiB).
-const maxXState = 64 << 10
+// The XSAVE areas of most processors (AVX-512: 2.7 KiB), and more than that of
+// any (AMX: 11 KiB).
+const (
+	usualXState = 4 << 10
+	maxXState   = 64 << 10
+)
 
 // PtraceGetXState reads the extended registers (x87, SSE, AVX, ...) of a
 // stopped tid: an XSAVE area in standard format whose bytes 464 to 471 hold
 // the mask of the features it has room for (NT_X86_XSTATE).
 func PtraceGetXState(tid int) ([]byte, error) {
-	b := make([]byte, maxXState)
-	iov := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
-	if _, err := ptrace(unix.PTRACE_GETREGSET, tid, unix.NT_X86_XSTATE, unsafe.Pointer(&iov)); err != nil {
-		return nil, err
+	for size := usualXState; ; size = maxXState {
+		b := make([]byte, size)
+		iov := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
+		if _, err := ptrace(unix.PTRACE_GETREGSET, tid, unix.NT_X86_XSTATE, unsafe.Pointer(&iov)); err != nil {
+			return nil, err
+		}
+		// A full buffer may have been too small: the kernel cuts it short
+		// and does not tell (copy_regset_to_user).
+		if iov.Len < uint64(size) || size == maxXState {
+			return b[:iov.Len:iov.Len], nil
+		}
 	}
-	return b[:iov.Len:iov.Len], nil
 }
 
 // PtraceSetXState writes what PtraceGetXState read.

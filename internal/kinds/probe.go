@@ -77,7 +77,7 @@ func readFile(do kind.Doer, path string) ([]byte, error) {
 	defer closeOwn(do, r.Ret)
 	var all []byte
 	for {
-		b, err := readOwn(do, r.Ret, 1<<16)
+		b, err := readOwn(do, r.Ret, 1<<12)
 		if err != nil || len(b) == 0 {
 			return all, err
 		}

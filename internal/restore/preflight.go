@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"strings"
@@ -81,6 +82,20 @@ func (c *content) checkNumbers() error {
 	}
 	if len(e.PIDs) > 0 {
 		return &e
+	}
+	return nil
+}
+
+// checkXState looks whether this host's kernel saves all extended registers
+// that the threads of the tree have.
+func (s *session) checkXState() error {
+	x, err := s.stub.Thread.XState()
+	if err != nil {
+		return err
+	}
+	want := s.manifest.Header.Xstate.Features
+	if len(x) < 472 || want&^binary.LittleEndian.Uint64(x[464:]) != 0 {
+		return &HostError{fmt.Sprintf("this host lacks extended registers that the tree has (XCR0 of the dump: %#x)", want)}
 	}
 	return nil
 }

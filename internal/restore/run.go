@@ -107,7 +107,7 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.newStub, s.grow, s.dropStub, s.clear,
+		s.open, s.newStub, s.checkXState, s.grow, s.dropStub, s.clear,
 		s.stage(plan.Tree), s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill,
 		s.placeAll, s.stage(plan.Settle),

@@ -36,6 +36,7 @@ type step struct {
 	plan.Step
 	ref  plan.Ref
 	kind string // that planned it
+	next int    // of its operations, the one that comes next
 	name string
 	done bool // ahead of its stage
 }

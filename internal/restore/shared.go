@@ -47,7 +47,7 @@ func (c *content) checkShared() error {
 		}
 	}
 	for id, f := range c.forks {
-		if err := c.checkLent(c.mms[id], f, index); err != nil {
+		if err := c.checkKept(c.mms[id], f, index); err != nil {
 			return fmt.Errorf("address space %d: %w", id, err)
 		}
 	}
@@ -141,26 +141,41 @@ func wholePages(x image.Extents) bool {
 // findKept finds the mappings that hold shared pages, and their likes in the
 // address space that they come from.
 func (c *content) findKept(mm *kind.MMNode, f *fork, x mappingIndex) error {
-	above := x.of(c.mms[mm.From])
 	for id := mm.First; id < mm.First+mm.Mappings; id++ {
 		at := x.at[id]
 		if at.Len == 0 || len(mm.Shared.Clip(at.Off, at.End())) == 0 {
 			continue
 		}
-		like := above[at]
+		like := x.of(c.mms[mm.From])[at]
 		if like == 0 || !x.same(id, like) {
 			return fmt.Errorf("it shares pages at %x, where address space %d has another mapping", at.Off, mm.From)
 		}
 		c.forks[mm.From].lends[like] = true
 		f.keep = append(f.keep, place{at, id})
 	}
-	kept := ranges(f.keep)
-	if kept.Check() != nil || !inside(kept, mm.Used) || !inside(mm.Shared, kept) {
-		return fmt.Errorf("its mappings are not where it shares pages")
+	if !inside(mm.Shared, ranges(f.keep)) {
+		return fmt.Errorf("it shares pages where it has no mapping")
 	}
-	born := c.forks[mm.From].born
-	for _, k := range f.keep {
-		f.drop = append(f.drop, born.Clip(k.Off, k.End()).Minus(mm.Shared)...)
+	return nil
+}
+
+// keepMore has an address space keep the other mappings as well that are there
+// when it is cloned and that it has too: mappings next to each other stay one.
+func (c *content) keepMore(mm *kind.MMNode, f *fork, x mappingIndex) error {
+	from := c.forks[mm.From]
+	for id := mm.First; id < mm.First+mm.Mappings; id++ {
+		at := x.at[id]
+		like := x.of(c.mms[mm.From])[at]
+		if at.Len > 0 && from.lends[like] && x.same(id, like) && len(mm.Shared.Clip(at.Off, at.End())) == 0 {
+			f.keep = append(f.keep, place{at, id})
+		}
+	}
+	kept := ranges(f.keep)
+	if kept.Check() != nil || !inside(kept, mm.Used) {
+		return fmt.Errorf("its mappings are not where it has memory")
+	}
+	for _, k := range kept {
+		f.drop = append(f.drop, from.born.Clip(k.Off, k.End()).Minus(mm.Shared)...)
 	}
 	return nil
 }
@@ -174,8 +189,13 @@ func ranges(places []place) (x image.Extents) {
 	return x
 }
 
-// checkLent: pages that are lent lie in mappings that are there by then.
-func (c *content) checkLent(mm *kind.MMNode, f *fork, x mappingIndex) error {
+// checkKept: pages that are lent lie in mappings that are there by then.
+func (c *content) checkKept(mm *kind.MMNode, f *fork, x mappingIndex) error {
+	if mm.From != 0 {
+		if err := c.keepMore(mm, f, x); err != nil {
+			return err
+		}
+	}
 	lent, err := c.lentBy(mm)
 	if err != nil {
 		return err

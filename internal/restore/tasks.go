@@ -83,7 +83,7 @@ func (s *session) turns(ps []*progress) ([]*turn, error) {
 				break
 			}
 			t.add(p, c, s)
-			p.next++
+			p.step.next++
 		}
 	}
 	return order, nil

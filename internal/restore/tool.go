@@ -33,20 +33,17 @@ func (s *session) carry(rest []*progress) error {
 	return nil
 }
 
-// progress is how far a step has come.
-type progress struct {
-	step *step
-	next int
-}
+// progress is a step under way; the step itself knows how far it has come.
+type progress struct{ step *step }
 
-func (p *progress) op() plan.Op { return p.step.Ops[p.next] }
+func (p *progress) op() plan.Op { return p.step.Ops[p.step.next] }
 
-func (p *progress) done() bool { return p.next == len(p.step.Ops) }
+func (p *progress) done() bool { return p.step.next == len(p.step.Ops) }
 
 func progressOf(steps []step) []*progress {
 	var out []*progress
 	for i := range steps {
-		if len(steps[i].Ops) > 0 && !steps[i].done {
+		if st := &steps[i]; st.next < len(st.Ops) && !st.done {
 			out = append(out, &progress{step: &steps[i]})
 		}
 	}
@@ -56,7 +53,7 @@ func progressOf(steps []step) []*progress {
 func remaining(ps []*progress) int {
 	n := 0
 	for _, p := range ps {
-		n += len(p.step.Ops) - p.next
+		n += len(p.step.Ops) - p.step.next
 	}
 	return n
 }
@@ -80,12 +77,31 @@ func (s *session) runTool(ps []*progress) error {
 				if err := s.toolOp(p.op()); err != nil {
 					return p.step.failed(err)
 				}
-				p.next++
+				p.step.next++
 				moved = true
 			}
 		}
 	}
 	return nil
+}
+
+// open opens what the tree needs of this host before any of it is made: a
+// file that is gone or was changed is refused while there is nothing to undo.
+func (s *session) open() error { return s.runTool(progressOf(s.at(plan.Create))) }
+
+// namesPID says whether a call names a process of the tree.
+func namesPID(args []plan.Arg) bool {
+	for _, a := range args {
+		if a.Kind == plan.ArgPID {
+			return true
+		}
+		for _, r := range a.Relocs {
+			if namesPID([]plan.Arg{r.Arg}) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ready says whether an operation is the tool's and has all that it names.
@@ -95,7 +111,7 @@ func (s *session) ready(op plan.Op) bool {
 		_, ok := s.made[o.Into]
 		return ok
 	case plan.Call:
-		return o.In.IsZero() && s.hasAll(o.Args)
+		return o.In.IsZero() && s.hasAll(o.Args) && (s.stub != nil || len(s.bodies) > 0 || !namesPID(o.Args))
 	}
 	return false
 }

@@ -25,10 +25,10 @@ type donation struct {
 	from *kind.MMSite
 }
 
-// family is one mapping that a process and others cloned from it have at the
+// lineage is one mapping that a process and others cloned from it have at the
 // same place and with the same properties, all records the same. Where their
 // pages are the same as well, fork left them shared.
-type family struct {
+type lineage struct {
 	members []*kind.MappingSite // each behind the one that it is cloned from
 	up      []int               // index of that one, -1 for the first
 }
@@ -46,7 +46,7 @@ func (s *session) findShared(tasks []kind.TaskNode) error {
 	}
 	c := comparison{session: s, maps: map[*kind.MMSite]*kernelio.Pagemap{}}
 	defer c.close()
-	for _, f := range s.families(from) {
+	for _, f := range s.lineages(from) {
 		if err := c.compare(f); err != nil {
 			return err
 		}
@@ -57,11 +57,11 @@ func (s *session) findShared(tasks []kind.TaskNode) error {
 	return nil
 }
 
-// families finds the mappings that were inherited.
-func (s *session) families(from map[uint32]uint32) []*family {
-	var out []*family
+// lineages finds the mappings that were inherited.
+func (s *session) lineages(from map[uint32]uint32) []*lineage {
+	var out []*lineage
 	records := s.mappingRecords()
-	of := map[*kind.MappingSite]*family{}
+	of := map[*kind.MappingSite]*lineage{}
 	for _, mm := range s.mms {
 		if from[mm.ID] == 0 {
 			continue
@@ -76,7 +76,7 @@ func (s *session) families(from map[uint32]uint32) []*family {
 			}
 			f := of[above[0]]
 			if f == nil {
-				f = &family{members: []*kind.MappingSite{above[0]}, up: []int{-1}}
+				f = &lineage{members: []*kind.MappingSite{above[0]}, up: []int{-1}}
 				of[above[0]] = f
 				out = append(out, f)
 			}

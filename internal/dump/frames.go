@@ -10,7 +10,7 @@ import (
 // pageSize is that of the entries of pagemap.
 const pageSize = 4096
 
-// comparePages is how many pages of a family are compared at a time.
+// comparePages is how many pages of a lineage are compared at a time.
 const comparePages = 4096
 
 // comparison looks which processes have the same page, by the page frames
@@ -28,9 +28,9 @@ func (c *comparison) close() {
 	}
 }
 
-// compare goes through the pages of a family, leaving out the stretches where
+// compare goes through the pages of a lineage, leaving out the stretches where
 // at most one member has any.
-func (c *comparison) compare(f *family) error {
+func (c *comparison) compare(f *lineage) error {
 	v := &f.members[0].VMA
 	for at := v.Start; at < v.End && !c.blind; {
 		start, ok := c.next(f, at)
@@ -46,7 +46,7 @@ func (c *comparison) compare(f *family) error {
 }
 
 // next finds the first page from at on that any member has.
-func (c *comparison) next(f *family, at uint64) (first uint64, ok bool) {
+func (c *comparison) next(f *lineage, at uint64) (first uint64, ok bool) {
 	for _, m := range f.members {
 		if x := c.pages[m.MM].Clip(at, m.VMA.End); len(x) > 0 && (!ok || x[0].Off < first) {
 			first, ok = x[0].Off, true
@@ -60,7 +60,7 @@ func (c *comparison) next(f *family, at uint64) (first uint64, ok bool) {
 type frames []abi.PagemapEntry
 
 // window compares the pages in [start, end).
-func (c *comparison) window(f *family, start, end uint64) error {
+func (c *comparison) window(f *lineage, start, end uint64) error {
 	all := make([]frames, len(f.members))
 	some := 0
 	for i, m := range f.members {
@@ -86,7 +86,7 @@ func (c *comparison) window(f *family, start, end uint64) error {
 // again reads all entries another time, and forgets those that changed: the
 // kernel may move pages at any time. What two processes showed alternately,
 // twice each, was the same page when one of them was looked at.
-func (c *comparison) again(f *family, all []frames, start, end uint64) error {
+func (c *comparison) again(f *lineage, all []frames, start, end uint64) error {
 	for i, m := range f.members {
 		now, err := c.frames(m.MM, c.pages[m.MM].Clip(start, end), start, end)
 		if err != nil {
@@ -156,7 +156,7 @@ func alike(all []frames) bool {
 
 // decide writes down what becomes of each page. Pages in a row are shared in
 // the same way more often than not.
-func (c *comparison) decide(f *family, all []frames, start uint64) {
+func (c *comparison) decide(f *lineage, all []frames, start uint64) {
 	class, last := make([]int, len(all)), make([]int, len(all))
 	var shares []share
 	for k := range all[0] {
@@ -198,7 +198,7 @@ func classify(all []frames, k int, class []int) {
 	}
 }
 
-func (f *forked) note(at image.Extent, s share, has bool, of *family) {
+func (f *forked) note(at image.Extent, s share, has bool, of *lineage) {
 	if s.inherits {
 		f.shared = f.shared.Join(at)
 	}

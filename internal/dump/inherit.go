@@ -8,7 +8,7 @@ type share struct {
 	donor    int  // if it lends: who has that page now
 }
 
-// inherit decides how pages at one address, in the address spaces of a family,
+// inherit decides how pages at one address, in the address spaces of a lineage,
 // come to be shared again. up holds the index of the one that each is cloned
 // from, -1 for the first; class holds equal numbers for the same page, 0 for
 // none.

@@ -18,6 +18,9 @@ import (
 // behind them and the pages that must travel.
 func (s *session) gatherMMs() error {
 	s.pages = map[*kind.MMSite]image.Extents{}
+	if err := s.readMaps(); err != nil {
+		return err
+	}
 	for _, mm := range s.mms {
 		if err := s.gatherMM(mm); err != nil {
 			return fmt.Errorf("memory of %s: %w", taskName(mm.Task), err)
@@ -27,15 +30,12 @@ func (s *session) gatherMMs() error {
 }
 
 func (s *session) gatherMM(mm *kind.MMSite) error {
-	vmas, err := s.byPID[int(mm.Task.PID)].dir.Smaps()
-	if err != nil {
-		return err
-	}
+	var err error
 	if mm.Exe, err = s.inodeAt(mm.Task, "exe", unix.O_RDONLY); err != nil {
 		return err
 	}
 	files := map[mappedFile]*kind.InodeSite{}
-	for _, v := range vmas {
+	for _, v := range s.vmas[mm] {
 		m := &kind.MappingSite{ID: uint32(len(s.mappings) + 1), MM: mm, VMA: v}
 		if v.Inode != 0 {
 			if m.Inode, err = s.mapped(mm.Task, v, files); err != nil {

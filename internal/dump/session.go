@@ -37,7 +37,8 @@ type session struct {
 	opens   map[*kind.FileSite]*kernelio.FD
 	held    map[*kind.InodeSite]*inode
 	pages   map[*kind.MMSite]image.Extents
-	forks   map[*kind.MMSite]*forked // nil: no process may share pages with another
+	vmas    map[*kind.MMSite][]abi.SmapsVMA // as they are to be recorded
+	forks   map[*kind.MMSite]*forked        // nil: no process may share pages with another
 
 	blobs   []blob
 	records []image.Record

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -89,14 +90,15 @@ func (s *session) runTool(ps []*progress) error {
 // file that is gone or was changed is refused while there is nothing to undo.
 func (s *session) open() error { return s.runTool(progressOf(s.at(plan.Create))) }
 
-// namesPID says whether a call names a process of the tree.
-func namesPID(args []plan.Arg) bool {
+// namesTree says whether a call may need the processes of the tree: it names
+// one, or a path of /proc, which shows them.
+func namesTree(args []plan.Arg) bool {
 	for _, a := range args {
-		if a.Kind == plan.ArgPID {
+		if a.Kind == plan.ArgPID || bytes.HasPrefix(a.Buf, []byte("/proc/")) {
 			return true
 		}
 		for _, r := range a.Relocs {
-			if namesPID([]plan.Arg{r.Arg}) {
+			if namesTree([]plan.Arg{r.Arg}) {
 				return true
 			}
 		}
@@ -111,7 +113,7 @@ func (s *session) ready(op plan.Op) bool {
 		_, ok := s.made[o.Into]
 		return ok
 	case plan.Call:
-		return o.In.IsZero() && s.hasAll(o.Args) && (s.stub != nil || len(s.bodies) > 0 || !namesPID(o.Args))
+		return o.In.IsZero() && s.hasAll(o.Args) && (s.stub != nil || len(s.bodies) > 0 || !namesTree(o.Args))
 	}
 	return false
 }

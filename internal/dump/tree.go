@@ -18,12 +18,16 @@ const freezeTime = 10 * time.Second
 // freeze stops the tree below root: the process, its descendants, and those
 // whose parent died but who live in a session of the tree.
 func (s *session) freeze(root int) error {
-	list := func() ([]int, error) {
-		pids, err := members(root)
-		if err != nil {
-			return nil, err
+	var pids []int
+	list := func() (tids []int, err error) {
+		if pids == nil {
+			// There is always a second look. Orphans, for which it takes one
+			// at every process of the host, can wait for it.
+			pids, err = clan(root)
+		} else {
+			pids, err = members(root)
 		}
-		return threadsOf(pids), nil
+		return threadsOf(pids), err
 	}
 	f, err := s.tracer.Freeze(list, inject.Options(0), time.Now().Add(freezeTime))
 	if err != nil {
@@ -31,7 +35,7 @@ func (s *session) freeze(root int) error {
 	}
 	s.frozen = f.Threads
 	s.thaw = f.Thaw
-	return s.know(root)
+	return s.know(pids)
 }
 
 // threadsOf lists all threads of processes; those that are gone meanwhile
@@ -50,11 +54,10 @@ func threadsOf(pids []int) []int {
 // children of init or of a subreaper now, and nothing but the session says
 // where they belong.
 func members(root int) ([]int, error) {
-	below, err := kernelio.Descendants(root)
+	all, err := clan(root)
 	if err != nil {
 		return nil, err
 	}
-	all := append([]int{root}, below...)
 	var sessions map[int][]int
 	for i := 0; i < len(all); i++ {
 		if sid, err := kernelio.SessionOf(all[i]); err != nil || sid != all[i] {
@@ -66,13 +69,21 @@ func members(root int) ([]int, error) {
 			}
 		}
 		for _, pid := range sessions[all[i]] {
-			below, err := kernelio.Descendants(pid)
-			if err == nil {
-				all = appendNew(all, append([]int{pid}, below...))
+			if slices.Contains(all, pid) {
+				continue
+			}
+			if more, err := clan(pid); err == nil {
+				all = appendNew(all, more)
 			}
 		}
 	}
 	return all, nil
+}
+
+// clan is a process and its descendants.
+func clan(pid int) ([]int, error) {
+	below, err := kernelio.Descendants(pid)
+	return append([]int{pid}, below...), err
 }
 
 func appendNew(all, more []int) []int {
@@ -84,15 +95,15 @@ func appendNew(all, more []int) []int {
 	return all
 }
 
-// know reads who is who, now that nothing moves any more.
-func (s *session) know(root int) error {
-	pids, err := members(root)
-	if err != nil {
-		return err
-	}
+// know reads who is who, now that nothing moves any more but the dead whom
+// their parents bury.
+func (s *session) know(pids []int) error {
 	s.byPID = map[int]*process{}
 	for _, pid := range pids {
 		p, err := s.process(pid)
+		if kernelio.IsGone(err) && s.frozen[pid] == nil {
+			continue
+		}
 		if err != nil {
 			return err
 		}

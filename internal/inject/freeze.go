@@ -96,27 +96,43 @@ func (f *Frozen) mayPass(tid int, err error) bool {
 // execve or ended.
 const vforkTime = 20 * time.Millisecond
 
-// stop waits until all of fresh are stopped.
+// stop waits until all of fresh are stopped. It takes them as they come, so
+// that what a stop does to a call (Thread.WaitStop) is made up for at once.
 func (f *Frozen) stop(fresh []*Thread, deadline time.Time) error {
-	var late []*Thread
-	soon := time.Now().Add(vforkTime)
-	for _, t := range fresh {
-		_, err := t.WaitStop(earlier(soon, deadline))
-		switch {
-		case errors.Is(err, ErrGone):
-			f.drop(t)
-		case errors.Is(err, ErrDeadline):
-			late = append(late, t)
-		case err != nil:
+	var w waiter
+	soon := earlier(time.Now().Add(vforkTime), deadline)
+	for len(fresh) > 0 && !w.expired(soon) {
+		rest, err := f.collect(fresh)
+		if err != nil {
 			return err
 		}
+		if len(rest) == len(fresh) {
+			w.pause()
+		}
+		fresh = rest
 	}
-	for _, t := range late {
+	for _, t := range fresh {
 		if err := f.stopLate(t, deadline); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// collect looks once at each and returns those that are still running.
+func (f *Frozen) collect(fresh []*Thread) (rest []*Thread, err error) {
+	for _, t := range fresh {
+		stopped, err := t.tryStop()
+		switch {
+		case errors.Is(err, ErrGone):
+			f.drop(t)
+		case err != nil:
+			return nil, err
+		case !stopped:
+			rest = append(rest, t)
+		}
+	}
+	return rest, nil
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -387,8 +387,14 @@ func (s *Space) share() error {
 		return nil
 	}
 	sl.leave = h.frameB()
-	// That word alone: the thread may be running.
-	at := int64(sl.control + controlLeave)
-	_, err := s.mem.WriteAt(binary.LittleEndian.AppendUint64(nil, sl.leave), at)
-	return err
+	if sl.running != nil {
+		at := int64(sl.running.control + controlLeave)
+		_, err := s.mem.WriteAt(binary.LittleEndian.AppendUint64(nil, sl.leave), at)
+		return err
+	}
+	r, err := h.thread.getRegs()
+	if err != nil {
+		return err
+	}
+	return h.thread.setRegs(s.leaving(r, sl))
 }

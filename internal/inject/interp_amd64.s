@@ -149,10 +149,9 @@ forever:
 	SYSCALL
 	MARK
 
-// leave goes to the context of the signal frame that the control block names.
+// leave goes to the context of the signal frame at R12.
 TEXT ·leave(SB), NOSPLIT|NOFRAME, $0
-	MOVQ cLEAVE(R13), CX
-	LEAQ 8(CX), SP
+	LEAQ 8(R12), SP
 	MOVL $SYS_rt_sigreturn, AX
 	SYSCALL
 	MARK

@@ -137,7 +137,7 @@ func (p *Program) Link(r Ref, off int, to Ref, toAt int) {
 func (p *Program) Len() int { return len(p.calls) }
 
 // Size is how many bytes of a Space it takes.
-func (p *Program) Size() int { return p.layout() }
+func (p *Program) Size() int { return controlSize + p.layout() }
 
 // Ret is what the call returned, -errno for an error. Of a call that was not
 // made it is 0.

@@ -73,28 +73,29 @@ func (c *call) moves() int {
 	return n
 }
 
-// encode gives the program as it must lie at address base.
-func (p *Program) encode(base uint64) ([]byte, error) {
+// encode writes the program into b as it must lie at address base. The
+// length of b is that of layout.
+func (p *Program) encode(b []byte, base uint64) error {
 	if p.badArgs != nil {
-		return nil, p.badArgs
+		return p.badArgs
 	}
 	if p.ran {
-		return nil, fmt.Errorf("the program ran before")
+		return fmt.Errorf("the program ran before")
 	}
 	p.ran, p.base = true, base
-	e := encoder{p: p, b: make([]byte, p.layout())}
+	e := encoder{p: p, b: b}
 	for i := range p.calls {
 		if err := e.call(i); err != nil {
-			return nil, fmt.Errorf("call %d, system call %d: %w", i, p.calls[i].nr, err)
+			return fmt.Errorf("call %d, system call %d: %w", i, p.calls[i].nr, err)
 		}
 	}
 	e.record(0, kindEnd)
 	for i := range p.bufs {
 		if err := e.buffer(&p.bufs[i]); err != nil {
-			return nil, fmt.Errorf("buffer %d: %w", i, err)
+			return fmt.Errorf("buffer %d: %w", i, err)
 		}
 	}
-	return e.b, nil
+	return nil
 }
 
 type encoder struct {

@@ -50,7 +50,7 @@ func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uin
 		limit = sp - redZone
 	}
 	b := make([]byte, n+windowStep)
-	end := stack.Start + min(windows, limit-stack.Start)
+	end := min(limit, stack.Start+windows)
 	for at := stack.Start + below; at+uint64(len(b)) <= end; at += windowStep {
 		if _, err := mem.ReadAt(b, int64(at)); err != nil {
 			return 0, err

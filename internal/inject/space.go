@@ -27,19 +27,20 @@ type Space struct {
 
 // slot is what a Space keeps for one thread.
 type slot struct {
-	control uint64 // its control block
 	frame   uint64 // its signal frame, 0 if there is none
 	leave   uint64 // where it goes when its program has ended; 0: nowhere
 	running *running
 	stop    bool // Park's
 }
 
-// running is a program that was started.
+// running is a program that was started. Its control block lies before it.
 type running struct {
-	p    *Program
-	addr uint64
-	size int
+	p       *Program
+	control uint64
+	size    int // of both
 }
+
+func (r *running) addr() uint64 { return r.control + controlSize }
 
 // Of the control block, as interp_amd64.s has it: state, the last record,
 // the frame to leave by, and the time-out of the wait as a timespec.
@@ -89,12 +90,12 @@ func (s *Space) start(t *Thread, p *Program) error {
 	if sl.running != nil {
 		return fmt.Errorf("task %d runs a program already", t.tid)
 	}
-	run := &running{p: p, size: p.layout()}
-	if run.addr, err = s.data.take(run.size); err != nil {
+	run := &running{p: p, size: p.Size()}
+	if run.control, err = s.data.take(run.size); err != nil {
 		return err
 	}
 	if err := s.load(t, sl, run); err != nil {
-		s.data.give(run.addr, run.size)
+		s.data.give(run.control, run.size)
 		return err
 	}
 	sl.running = run
@@ -103,40 +104,29 @@ func (s *Space) start(t *Thread, p *Program) error {
 
 // load puts the program into the Space and the thread in front of it.
 func (s *Space) load(t *Thread, sl *slot, run *running) error {
-	image, err := run.p.encode(run.addr)
-	if err != nil {
+	b := make([]byte, run.size)
+	binary.LittleEndian.PutUint64(b[controlLeave:], sl.leave)
+	binary.LittleEndian.PutUint64(b[controlLeave+8:], uint64(grace/time.Second))
+	if err := run.p.encode(b[controlSize:], run.addr()); err != nil {
 		return err
 	}
-	if _, err := s.mem.WriteAt(image, int64(run.addr)); err != nil {
+	if _, err := s.mem.WriteAt(b, int64(run.control)); err != nil {
 		return err
 	}
-	if _, err := s.mem.WriteAt(sl.encode(), int64(sl.control)); err != nil {
-		return err
-	}
-	r := s.entry(t, sl)
-	r.R12 = run.addr
-	if err := t.setRegs(r); err != nil {
+	if err := t.setRegs(s.entry(t, run)); err != nil {
 		return err
 	}
 	return t.setMask(allSignals)
 }
 
-// encode gives the control block of a program that is about to start.
-func (sl *slot) encode() []byte {
-	b := make([]byte, controlSize)
-	binary.LittleEndian.PutUint64(b[controlLeave:], sl.leave)
-	binary.LittleEndian.PutUint64(b[controlLeave+8:], uint64(grace/time.Second))
-	return b
-}
-
 // entry is the registers with which a thread starts to run programs. The
 // stack stays its own: none is used, and a signal that comes when the tool
 // is gone finds a good one.
-func (s *Space) entry(t *Thread, sl *slot) abi.Regs {
+func (s *Space) entry(t *Thread, run *running) abi.Regs {
 	r := t.own.regs
 	r.OrigRax = abi.NoSyscall
 	r.Rip = s.text + s.tr.code.at[pieceRun]
-	r.R13 = sl.control
+	r.R12, r.R13 = run.addr(), run.control
 	if s.home != nil && !s.home.booted {
 		s.home.booted = true
 		s.boot(&r)
@@ -157,7 +147,7 @@ func (s *Space) finish(t *Thread) error {
 	run := sl.running
 	defer func() {
 		sl.running = nil
-		s.data.give(run.addr, run.size)
+		s.data.give(run.control, run.size)
 	}()
 	state, last, err := s.awaitEnd(t, sl)
 	if err == nil {
@@ -169,8 +159,8 @@ func (s *Space) finish(t *Thread) error {
 	if err != nil {
 		return err
 	}
-	image := make([]byte, run.size)
-	if _, err := s.mem.ReadAt(image, int64(run.addr)); err != nil {
+	image := make([]byte, run.size-controlSize)
+	if _, err := s.mem.ReadAt(image, int64(run.addr())); err != nil {
 		return err
 	}
 	return run.p.done(image, last, state == stateFailed)
@@ -184,7 +174,7 @@ func (s *Space) awaitEnd(t *Thread, sl *slot) (state, last uint64, err error) {
 	deadline := time.Now().Add(programTime)
 	var b [16]byte
 	for {
-		if _, err := s.mem.ReadAt(b[:], int64(sl.control)); err != nil {
+		if _, err := s.mem.ReadAt(b[:], int64(sl.running.control)); err != nil {
 			if _, _, dead := t.poll(); dead != nil {
 				return 0, 0, dead
 			}
@@ -236,8 +226,13 @@ func (s *Space) halt(t *Thread, sl *slot) error {
 	if sl.leave == 0 {
 		return nil
 	}
-	r.Rip, r.OrigRax = s.text+s.tr.code.at[pieceLeave], abi.NoSyscall
-	return t.setRegs(r)
+	return t.setRegs(s.leaving(r, sl))
+}
+
+// leaving is registers with which the thread leaves at once.
+func (s *Space) leaving(r abi.Regs, sl *slot) abi.Regs {
+	r.Rip, r.R12, r.OrigRax = s.text+s.tr.code.at[pieceLeave], sl.leave, abi.NoSyscall
+	return r
 }
 
 // programTime is how long a program may run. None of the calls that a dump
@@ -253,18 +248,14 @@ func (s *Space) slotOf(t *Thread) (*slot, error) {
 	if sl := s.slots[t]; sl != nil {
 		return sl, nil
 	}
-	control, err := s.data.take(controlSize)
-	if err != nil {
-		return nil, err
-	}
-	sl := &slot{control: control}
+	sl := &slot{}
+	var err error
 	if s.home != nil {
 		err = s.guest(t, sl)
 	} else {
 		t.own, err = t.context(false)
 	}
 	if err != nil {
-		s.data.give(control, controlSize)
 		return nil, err
 	}
 	s.slots[t] = sl

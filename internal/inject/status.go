@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckptool/ckpt/internal/abi"
 )
 
@@ -23,38 +25,53 @@ type status struct {
 }
 
 func readStatus(tid int) (status, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	var buf [8 << 10]byte
+	path := fmt.Sprintf("/proc/%d/status", tid)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return status{}, err
+		return status{}, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return parseStatus(text), nil
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return status{}, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return parseStatus(buf[:n]), nil
 }
 
 func parseStatus(text []byte) (st status) {
 	for line := range bytes.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), ":\t")
-		switch name {
+		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":\t"))
+		switch string(name) {
 		case "State":
-			st.state = (value + "?")[0]
+			st.state = (string(value) + "?")[0]
 		case "Tgid":
-			st.tgid, _ = strconv.Atoi(value)
+			st.tgid = number(value)
 		case "PPid":
-			st.parent, _ = strconv.Atoi(value)
+			st.parent = number(value)
 		case "TracerPid":
-			st.tracer, _ = strconv.Atoi(value)
+			st.tracer = number(value)
 		case "Seccomp":
-			st.seccomp, _ = strconv.Atoi(value)
+			st.seccomp = number(value)
 		case "SigPnd", "ShdPnd":
-			n, _ := strconv.ParseUint(value, 16, 64)
-			st.pending |= abi.SigSet(n)
+			st.pending |= signals(value)
 		case "SigCgt":
-			n, _ := strconv.ParseUint(value, 16, 64)
-			st.caught = abi.SigSet(n)
+			st.caught = signals(value)
 		case "x86_Thread_features":
-			st.features = value
+			st.features = string(value)
 		}
 	}
 	return st
+}
+
+func number(b []byte) int {
+	n, _ := strconv.Atoi(string(b))
+	return n
+}
+
+func signals(b []byte) abi.SigSet {
+	n, _ := strconv.ParseUint(string(b), 16, 64)
+	return abi.SigSet(n)
 }
 
 // where describes what a task is doing, for an error.

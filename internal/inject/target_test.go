@@ -37,7 +37,7 @@ var targetDir string
 var builds sync.Mutex
 
 // build compiles testdata/NAME.c with the flags, once.
-func build(t *testing.T, name string, flags ...string) string {
+func build(t testing.TB, name string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(targetDir, name+fmt.Sprint(flags))
 	builds.Lock()
@@ -54,7 +54,7 @@ func build(t *testing.T, name string, flags ...string) string {
 
 // target is a running testdata/target.c.
 type target struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	board []byte
 	modes int
@@ -68,7 +68,7 @@ const (
 	boardSize   = boardWhy + 256
 )
 
-func startTarget(t *testing.T, exe string, modes ...string) *target {
+func startTarget(t testing.TB, exe string, modes ...string) *target {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "board")
 	if err != nil {

@@ -159,21 +159,39 @@ func (t *Thread) waitEventStop(deadline time.Time) error {
 		if err != nil {
 			return err
 		}
-		if ev.Event == unix.PTRACE_EVENT_STOP {
-			t.stop = Stop{Kind: StopEvent}
-			if sig := syscall.Signal(ev.Signal); sig != unix.SIGTRAP {
-				t.stop = Stop{Kind: StopGroup, Signal: sig}
-			}
-			return nil
-		}
-		// Any trap takes the place of the one that was asked for (ptrace_stop).
-		if err := t.interrupt(); err != nil {
-			return err
-		}
-		if err := t.pass(ev); err != nil {
+		if stopped, err := t.arrive(ev); stopped || err != nil {
 			return err
 		}
 	}
+}
+
+// tryStop is WaitStop without waiting.
+func (t *Thread) tryStop() (stopped bool, err error) {
+	ev, ok, err := t.poll()
+	if !ok || err != nil {
+		return false, err
+	}
+	if stopped, err := t.arrive(ev); !stopped || err != nil {
+		return false, err
+	}
+	return true, t.smooth()
+}
+
+// arrive takes a stop in. If it is not the one that was asked for it asks
+// again, since any trap takes the place of that (ptrace_stop), and lets the
+// thread go on.
+func (t *Thread) arrive(ev kernelio.TaskEvent) (stopped bool, err error) {
+	if ev.Event == unix.PTRACE_EVENT_STOP {
+		t.stop = Stop{Kind: StopEvent}
+		if sig := syscall.Signal(ev.Signal); sig != unix.SIGTRAP {
+			t.stop = Stop{Kind: StopGroup, Signal: sig}
+		}
+		return true, nil
+	}
+	if err := t.interrupt(); err != nil {
+		return false, err
+	}
+	return false, t.pass(ev)
 }
 
 // pass lets the thread go on from a stop that nobody asked for.

@@ -20,10 +20,12 @@ func TestAnon(t *testing.T) {
 			[]string{"create: mmap@mapping 7(17592186044416,17592186044416,0,1064994,-1,0)=17592186044416"}},
 		"was writable": {"100000000000-100000010000 r--p 00000000 00:00 0", "rd mr mw me ac", nil,
 			[]string{"create: mmap@mapping 7(17592186044416,65536,3,1048610,-1,0)=17592186044416",
-				"settle: mprotect@mapping 7(17592186044416,65536,1)=0"}},
+				"settle: madvise@mapping 7(17592186044416,4096,23)=0 madvise@mapping 7(17592186044416,4096,4)=0" +
+					" mprotect@mapping 7(17592186044416,65536,1)=0"}},
 		"code that was written": {"100000000000-100000010000 r-xp 00000000 00:00 0", "rd ex mr mw me ac", nil,
 			[]string{"create: mmap@mapping 7(17592186044416,65536,3,1048610,-1,0)=17592186044416",
-				"settle: mprotect@mapping 7(17592186044416,65536,5)=0"}},
+				"settle: madvise@mapping 7(17592186044416,4096,23)=0 madvise@mapping 7(17592186044416,4096,4)=0" +
+					" mprotect@mapping 7(17592186044416,65536,5)=0"}},
 		"not accounted, with pages": {"100000000000-100000010000 r--p 00000000 00:00 0", "rd mr mw me nr",
 			[]string{"Anonymous:            64 kB"},
 			[]string{"create: mmap@mapping 7(17592186044416,65536,3,1064994,-1,0)=17592186044416",

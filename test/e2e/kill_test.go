@@ -150,7 +150,7 @@ func killRstr(t *testing.T, j *job) {
 		return res.Took
 	})
 	files := listing(t, j.dir)
-	killed, nothing := 0, 0
+	killed, nothing, left := 0, 0, 0
 	for n := range moments {
 		j.rewind(seq)
 		res := runs(t, harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", image}, Kill: spread(n, whole)})
@@ -162,14 +162,15 @@ func killRstr(t *testing.T, j *job) {
 		if j.nothing(pids) {
 			nothing++
 		} else {
-			j.everything(n, pids, before)
+			left += j.everything(n, pids, before)
 			j.kill(pids)
 		}
 		if now := listing(t, j.dir); !slices.Equal(files, now) {
 			t.Fatalf("files before: %v, after moment %d: %v", files, n, now)
 		}
 	}
-	t.Logf("a run takes %v; of %d runs %d were killed, %d left nothing", whole, moments, killed, nothing)
+	t.Logf("a run takes %v; of %d runs %d were killed, %d left nothing; in the trees that run, %d mappings of rstr's", whole, moments,
+		killed, nothing, left)
 	if nothing < moments/5 || nothing == moments {
 		t.Errorf("%d of %d runs left nothing: the moments do not cover the run", nothing, moments)
 	}
@@ -217,8 +218,9 @@ func (j *job) moved() bool {
 	return err == nil && now.Size() > was.Size()
 }
 
-// everything: all processes are there with all their threads, and they go on.
-func (j *job) everything(moment int, pids []int, before harness.Snapshot) {
+// everything: all processes are there with all their threads, and they go on. A rstr that was killed after the commit cannot take the
+// pieces that it built the tree from out of it again: how many mappings there are of these is returned.
+func (j *job) everything(moment int, pids []int, before harness.Snapshot) int {
 	j.t.Helper()
 	for _, pid := range pids {
 		if !harness.Exists(pid) {
@@ -229,6 +231,7 @@ func (j *job) everything(moment int, pids []int, before harness.Snapshot) {
 	if lost := harness.Missing(before, j.pid, j.status, 2*time.Second); len(lost) > 0 {
 		j.t.Fatalf("killed at moment %d: a tree that is not whole:\n%s", moment, strings.Join(lost, "\n"))
 	}
+	return len(added(before, harness.Take(j.pid, j.status)))
 }
 
 func (j *job) kill(pids []int) {

@@ -202,7 +202,7 @@ func (s *shot) mappings(dir string) {
 func (s *shot) mapping(f []string) string {
 	path := strings.Join(f[5:], " ")
 	if strings.HasSuffix(path, " (deleted)") {
-		return strings.Join([]string{f[1], f[2], s.name("inode", f[3]+f[4]), anonymous(path)}, " ")
+		return strings.Join([]string{f[1], f[2], s.name("inode of "+anonymous(path), f[3]+f[4])}, " ")
 	}
 	return strings.Join([]string{f[1], f[2], f[3], f[4], path}, " ")
 }

@@ -103,6 +103,11 @@ func (f *SigFrame) encodeXState(b []byte) {
 	le.PutUint32(b[n:], fpMagic2)
 }
 
+// SetXStateRoom changes what XStateFeatures says of the room.
+func SetXStateRoom(xstate []byte, features uint64) {
+	binary.LittleEndian.PutUint64(xstate[fpSoftware:], features)
+}
+
 // XStateFeatures reads from an area that PTRACE_GETREGSET gave which
 // features it has room for and which of them hold something.
 func XStateFeatures(xstate []byte) (room, inUse uint64) {

@@ -350,6 +350,9 @@ func (s *Space) guest(t *Thread, sl *slot) error {
 		return nil
 	}
 	if t != h.thread {
+		if err := t.CanInject(); err != nil {
+			return err
+		}
 		own, err := t.context(true)
 		if err != nil {
 			return err

@@ -107,7 +107,7 @@ func (s *Space) Release(t *Thread, last bool, vmas []abi.VMA) error {
 		if t.own == nil || s.slots[t] == nil || s.slots[t].frame == 0 {
 			return fmt.Errorf("releasing task %d, which is not parked", t.tid)
 		}
-		if err := t.wrap("writing the extended registers", kernelio.PtraceSetXState(t.tid, t.own.xstate)); err != nil {
+		if err := t.setXState(t.own.xstate); err != nil {
 			return err
 		}
 		var left error

@@ -95,37 +95,9 @@ func (s *Space) header() []byte {
 // frame is the signal frame that leads to the context.
 func (c *context) frame(restorer uint64) *abi.SigFrame {
 	f := &abi.SigFrame{Restorer: restorer, Regs: abi.Restartable(c.fit), Mask: c.mask}
-	f.XState, f.XFeatures = frameXState(c.xstate)
+	f.XState = c.xstate
+	f.XFeatures, _ = abi.XStateFeatures(c.xstate)
 	return f
-}
-
-// xtile are the features that only programs with the kernel's leave may use
-// (AMX; arch_prctl ARCH_REQ_XCOMP_PERM). A frame larger than what the thread
-// may use is not accepted (check_xstate_in_sigframe).
-const xtile = 1<<17 | 1<<18
-
-// frameXState cuts extended registers to what goes into a frame: all
-// features but those that need leave and are not in use.
-func frameXState(x []byte) ([]byte, uint64) {
-	room, used := abi.XStateFeatures(x)
-	features := room &^ (xtile &^ used)
-	if features&xtile != 0 {
-		features |= room & xtile
-	}
-	return x[:min(xstateLen(features), len(x))], features
-}
-
-// xstateLen is the size of an XSAVE area in standard format for the
-// features: CPUID leaf 13 tells size and offset of each.
-func xstateLen(features uint64) int {
-	n := uint32(512 + 64)
-	for i := uint32(2); i < 63; i++ {
-		if features>>i&1 != 0 {
-			size, off, _, _ := cpuid(13, i)
-			n = max(n, off+size)
-		}
-	}
-	return int(n)
 }
 
 // leaveCritical moves the thread out of a restartable sequence, as the kernel

@@ -276,7 +276,7 @@ func (t *Thread) context(extended bool) (*context, error) {
 		return nil, t.fail("reading the signal mask", err)
 	}
 	if extended {
-		c.xstate, err = kernelio.PtraceGetXState(t.tid)
+		c.xstate, err = t.getXState()
 	}
-	return &c, t.wrap("reading the extended registers", err)
+	return &c, err
 }

@@ -52,26 +52,24 @@ func (t *Thread) SetRegs(r abi.Regs) error {
 	})
 }
 
-// XState are its extended registers: an XSAVE area in standard format whose
-// bytes 464 to 471 hold the mask of features that it has room for.
+// XState are its extended registers: an XSAVE area in standard format, cut to
+// the features that the thread may use; bytes 464 to 471 hold their mask.
 func (t *Thread) XState() (b []byte, err error) {
 	err = t.tr.try(func() error {
 		if t.own != nil && t.own.xstate != nil {
 			b = t.own.xstate
 			return nil
 		}
-		b, err = kernelio.PtraceGetXState(t.tid)
-		return t.wrap("reading the extended registers", err)
+		b, err = t.getXState()
+		return err
 	})
 	return b, err
 }
 
-// SetXState changes its extended registers. No program runs in a thread
-// whose extended registers are to change, so that must come first.
+// SetXState changes its extended registers to what XState gave, perhaps on
+// another processor; features that it has no room for must be unused.
 func (t *Thread) SetXState(b []byte) error {
-	return t.tr.try(func() error {
-		return t.wrap("writing the extended registers", kernelio.PtraceSetXState(t.tid, b))
-	})
+	return t.tr.try(func() error { return t.setXState(b) })
 }
 
 // SigMask is the set of signals that it blocks; inside a call such as

@@ -13,6 +13,7 @@ type Tracer struct {
 	work    chan func()
 	code    code
 	gadgets map[fileID]gadgets
+	xsave   [63]uint32 // where the room of each feature of XSAVE ends
 }
 
 // NewTracer starts the thread. It is never unlocked from its goroutine.

@@ -78,10 +78,10 @@ func PtraceSetRegs(tid int, r abi.Regs) error {
 	return err
 }
 
-// The XSAVE areas of most processors (AVX-512: 2.7 KiB), and more than that of
-// any (AMX: 11 KiB).
+// The XSAVE areas of today's processors (AMX: 11 KiB), and more than that of
+// any.
 const (
-	usualXState = 4 << 10
+	usualXState = 12 << 10
 	maxXState   = 64 << 10
 )
 

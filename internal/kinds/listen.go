@@ -204,6 +204,7 @@ func (r listenRecord) bindPath(h *kind.Host) plan.Step {
 	if len(r.File.Dir) > 0 {
 		name.In, name.Args[0] = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, plan.Int(r.FD)
 	}
+	name.Undo = []plan.Call{unlink(at)}
 	s.Ops = asOps(append(r.clearPath(h), name))
 	if r.File.Gone {
 		s.Ops = append(s.Ops, unlink(at))

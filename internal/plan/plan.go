@@ -122,6 +122,9 @@ type Call struct {
 	// Expect holds what must be in the Out arguments afterwards; anything
 	// else is a Changed error.
 	Expect []Field
+	// Undo takes back what would outlive the tree, if the restore fails after
+	// this call: the tool executes it, and does not mind errors.
+	Undo []Call
 }
 
 func (Call) op() {}

@@ -34,6 +34,9 @@ func (c *content) checkTree() error {
 			return fmt.Errorf("process %d: %w", t.PID, err)
 		}
 	}
+	if c.tree.XState != 0 && c.manifest.Blobs[c.tree.XState-1].Size() > maxXState*uint64(len(c.threads)) {
+		return fmt.Errorf("its extended registers are too many")
+	}
 	if err := c.checkUse(); err != nil {
 		return err
 	}

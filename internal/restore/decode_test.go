@@ -66,6 +66,7 @@ func TestRefused(t *testing.T) {
 		"registers off the end":  {thread(func(n *kind.ThreadNode) { n.XStateOff = 4096 - 63 }), "extended registers"},
 		"registers wrap around":  {thread(func(n *kind.ThreadNode) { n.XStateOff = ^uint64(0) - 10 }), "extended registers"},
 		"no extended registers":  {func(d *draft) { d.tree.XState = 0 }, "extended registers"},
+		"too many registers":     {func(d *draft) { d.m.Blobs[1].Extents[0].Len = 3*maxXState + 1 }, "too many"},
 		"registers elsewhere":    {func(d *draft) { d.tree.XState = 3 }, "blob 3 of 2"},
 		"registers far away":     {func(d *draft) { d.tree.XState = ^kind.BlobRef(0) }, "blob 4294967295 of 2"},
 		"pages elsewhere":        {mm(func(m *kind.MMNode) { m.Pages = 3 }), "blob 3 of 2"},

@@ -160,6 +160,7 @@ func kill(st *inject.Stub) error {
 
 // abandon ends everything that was made: nothing of it has run yet.
 func (s *session) abandon() {
+	s.takeBack()
 	if s.stub != nil {
 		kill(s.stub)
 	}

@@ -29,6 +29,7 @@ type session struct {
 	owned   map[int]bool       // descriptors of the tool that are to be closed
 	cleared map[uint32]bool    // address spaces that were emptied before others were cloned from them
 	placed  atomic.Uint64      // bytes of bulk data
+	undo    []plan.Call        // to be made if the restore fails
 }
 
 // step is a plan.Step with the object that it belongs to.

@@ -173,6 +173,9 @@ func (s *session) finish(t *turn) error {
 	if err := t.body.space.Finish(t.thread); err != nil {
 		return t.explain(err)
 	}
+	for _, op := range t.ops {
+		s.undo = append(s.undo, op.call.Undo...)
+	}
 	if tag, err := t.prog.Check(); err != nil {
 		return failedTag(tag, err)
 	}

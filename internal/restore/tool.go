@@ -155,6 +155,7 @@ func (s *session) toolOp(op plan.Op) error {
 	if err != nil {
 		return err
 	}
+	s.undo = append(s.undo, c.Undo...)
 	c.Named(r, func(name plan.Ref, v int64) { s.learn(c, name, v) })
 	return nil
 }
@@ -172,5 +173,12 @@ func (s *session) learn(c plan.Call, name plan.Ref, v int64) {
 	s.made[name] = v
 	if opens[c.Nr] && v > 2 {
 		s.owned[int(v)] = true
+	}
+}
+
+// takeBack undoes what would outlive the tree, the last first.
+func (s *session) takeBack() {
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		calls.Tool(s.undo[i], s.newNames(nil))
 	}
 }

@@ -8,8 +8,12 @@ import (
 // SyscallName is the name of a system call of x86-64
 // (arch/x86/entry/syscalls/syscall_64.tbl).
 func SyscallName(nr uintptr) string {
-	if all := strings.Fields(syscalls); nr < uintptr(len(all)) && all[nr] != "-" {
-		return all[nr]
+	at := uintptr(0)
+	for name := range strings.FieldsSeq(syscalls) {
+		if at == nr && name != "-" {
+			return name
+		}
+		at++
 	}
 	return fmt.Sprintf("syscall %d", nr)
 }

@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
 // Tracer is the one OS thread that may use ptrace on what it seized. When it
@@ -27,6 +29,7 @@ func NewTracer() *Tracer {
 
 func (tr *Tracer) serve(ready chan<- int) {
 	runtime.LockOSThread()
+	kernelio.IgnoreStops() // or else live with the signals
 	ready <- unix.Gettid()
 	for f := range tr.work {
 		f()

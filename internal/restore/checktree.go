@@ -206,9 +206,13 @@ func (c *content) checkLiving(t *kind.TaskNode) error {
 	return nil
 }
 
-// maxXState bounds the extended registers of a thread: with AMX they are
-// about 11 KiB.
-const maxXState = 64 << 10
+// Bounds of the extended registers of a thread: the legacy area and the header
+// of XSAVE are always there (Intel SDM, volume 1, 13.4); with AMX they are about
+// 11 KiB.
+const (
+	minXState = 512 + 64
+	maxXState = 64 << 10
+)
 
 func (c *content) checkThread(t *kind.TaskNode, th *kind.ThreadNode) error {
 	if th.ID == 0 || c.threads[th.ID] != nil {
@@ -229,7 +233,7 @@ func (c *content) checkXState(th *kind.ThreadNode) error {
 	if c.tree.XState != 0 {
 		size = c.manifest.Blobs[c.tree.XState-1].Size()
 	}
-	if th.XStateLen > maxXState || th.XStateOff > size || uint64(th.XStateLen) > size-th.XStateOff {
+	if th.XStateLen < minXState || th.XStateLen > maxXState || th.XStateOff > size || uint64(th.XStateLen) > size-th.XStateOff {
 		return fmt.Errorf("extended registers of %d bytes at %d", th.XStateLen, th.XStateOff)
 	}
 	return nil

@@ -19,7 +19,7 @@ func grown(t *testing.T, f func(i uint32, n *kind.TaskNode)) *draft {
 	d := newDraft(t)
 	for i := uint32(10); i < many; i++ {
 		th := d.tree.Tasks[1].Threads[0]
-		th.ID, th.TID, th.XStateLen = i, kind.PID(1000+i), 0
+		th.ID, th.TID = i, kind.PID(1000+i)
 		n := kind.TaskNode{ID: i, Parent: 1, PID: th.TID, Session: 100, Group: 100, MM: i, FDTable: i, FS: i, SigHand: i, Threads: []kind.ThreadNode{th}}
 		f(i, &n)
 		d.tree.Tasks = append(d.tree.Tasks, n)

@@ -123,7 +123,7 @@ func newDraft(t *testing.T) *draft {
 	regs := make([]uint64, abi.SizeofRegs/8)
 	regs[17] = abi.CS64
 	thread := func(id uint32, tid kind.PID) kind.ThreadNode {
-		return kind.ThreadNode{ID: id, TID: tid, Regs: regs, XStateOff: uint64(id-1) * 64, XStateLen: 64}
+		return kind.ThreadNode{ID: id, TID: tid, Regs: regs, XStateOff: uint64(id-1) * minXState, XStateLen: minXState}
 	}
 	d.tree = kind.Tree{
 		Tasks: []kind.TaskNode{

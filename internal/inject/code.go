@@ -10,11 +10,22 @@ const (
 	pieces
 )
 
-// Bodies in interp_amd64.s, never called here.
+// Bodies in interp_amd64.s, never called here: only their addresses are
+// taken, by the assembly.
+//
+//lint:ignore U1000 used by the assembly
 func boot()
+
+//lint:ignore U1000 used by the assembly
 func run()
+
+//lint:ignore U1000 used by the assembly
 func leave()
+
+//lint:ignore U1000 used by the assembly
 func park()
+
+//lint:ignore U1000 used by the assembly
 func pauseLoop()
 
 // codeAddr is where piece n lies in the tool's own text.

@@ -59,9 +59,3 @@ func compare(a, b uint64) int {
 	}
 	return 0
 }
-
-func (h *heap) clone() heap {
-	c := *h
-	c.free = slices.Clone(h.free)
-	return c
-}

@@ -85,17 +85,6 @@ func wantPlan(t *testing.T, got []string, want ...string) {
 	}
 }
 
-// contents is a dump that stores nothing and numbers what it is given.
-type contents struct {
-	kind.Dump
-	blobs uint32
-}
-
-func (c *contents) Content(*kind.InodeSite) (kind.BlobRef, error) {
-	c.blobs++
-	return kind.BlobRef(c.blobs), nil
-}
-
 // memoryClaimers are the claimers of mappings; each mapping must have one.
 func memoryClaimers() kind.Table {
 	return kind.Table{Anon(), Filemap(), Special()}

@@ -143,10 +143,10 @@ func TestAffinityOfAnotherHost(t *testing.T) {
 
 func TestLabel(t *testing.T) {
 	site := sampleThread()
-	record, steps := through(t, Label(), site)
+	_, steps := through(t, Label(), site)
 	golden(t, steps)
 	site.Proc = procText{"attr/current": "unconfined\n"}
-	record, steps = through(t, Label(), site)
+	record, steps := through(t, Label(), site)
 	golden(t, steps, "seal: !label")
 	h := stateHost(plan.Thread)
 	h.Caller.Born.Label = "unconfined"

@@ -32,7 +32,6 @@ type world struct {
 	fds    map[plan.Ref]int
 	values map[plan.Ref]int64
 	blobs  [][]byte
-	peers  map[uint64]uint64
 }
 
 func newWorld(t *testing.T) *world {

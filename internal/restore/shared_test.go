@@ -22,7 +22,9 @@ func (r rangedRecord) Range() (start, end uint64) { return r.Start, r.End }
 
 const page = 4096
 
-func pagesAt(first, n uint64) image.Extent { return image.Extent{Off: 0x10000 + first*page, Len: n * page} }
+func pagesAt(first, n uint64) image.Extent {
+	return image.Extent{Off: 0x10000 + first*page, Len: n * page}
+}
 
 // newForked is a draft whose second process shares pages 1 and 3 of those
 // that the first lends, from 1 to 3, in a mapping of 8 that both have. Each

@@ -54,6 +54,9 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 	if err := mayDump(o.pid); err != nil {
 		return nil, err
 	}
+	if len(o.keys.keys) > 0 {
+		go sign.Prepare()
+	}
 	h, err := header()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 func run(args []string, in, out, errs *os.File) int {
+	cli.Brief()
 	s := &streams{in: in, out: out, errs: errs, speaker: &cli.Speaker{Program: "rstr", To: errs}}
 	err := plainly()
 	code := cli.OK

@@ -52,6 +52,7 @@ func (s *session) ask(objects []*object) error {
 func (s *session) questions(objects []*object) (map[int][]*question, error) {
 	byPID := map[int][]*question{}
 	byTID := map[int]*question{}
+	processOf := s.processOf()
 	for _, o := range objects {
 		for _, u := range o.kinds {
 			u.calls = u.kind.Ask(o.site)
@@ -64,7 +65,7 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 				if th == nil {
 					return nil, fmt.Errorf("%s: no thread to ask", o.name)
 				}
-				q = &question{thread: th, process: th.PID(), program: calls.NewProgram(held(nil))}
+				q = &question{thread: th, process: processOf[o.asks], program: calls.NewProgram(held(nil))}
 				byTID[o.asks] = q
 				byPID[q.process] = append(byPID[q.process], q)
 			}
@@ -74,6 +75,17 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 		}
 	}
 	return byPID, nil
+}
+
+// processOf leads from threads to their processes.
+func (s *session) processOf() map[int]int {
+	pids := map[int]int{}
+	for _, p := range s.procs {
+		for _, tid := range p.tids {
+			pids[tid] = p.pid
+		}
+	}
+	return pids
 }
 
 func (q *question) add(u *use) error {

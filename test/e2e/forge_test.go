@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -177,13 +178,21 @@ func (o *original) rewrite(t *testing.T, change func(*image.Manifest)) string {
 }
 
 // sandbox is where images are restored that might do anything.
-type sandbox struct{ script string }
+type sandbox struct{ unshare, shell, script string }
 
 // newSandbox writes the script that is the first process of its namespaces:
-// it restores an image, waits for what is left to end, and lists what is.
+// it restores an image and lists what is left of it, processes and files. A
+// file that was just opened for writing is the copy of the one below.
 func newSandbox(t *testing.T) sandbox {
 	t.Helper()
-	s := sandbox{filepath.Join(t.TempDir(), "sandbox")}
+	s := sandbox{script: filepath.Join(t.TempDir(), "sandbox")}
+	var err error
+	if s.unshare, err = exec.LookPath("unshare"); err != nil {
+		t.Fatal(err)
+	}
+	if s.shell, err = exec.LookPath("sh"); err != nil {
+		t.Fatal(err)
+	}
 	text := `set -e
 mount -t tmpfs box "$2"
 mkdir "$2/up" "$2/work" "$2/root"
@@ -203,7 +212,9 @@ if [ $code != 0 ]; then
 		sleep 0.1
 	done
 	[ -z "$left" ] || echo "left behind: processes$left"
-	(cd "$2/up" && find . -mindepth 1 ! -type d -printf 'left behind: file %p %M\n')
+	cd "$2/up"
+	find . -mindepth 1 ! -type d | while read -r f; do cmp -s "$f" "/$f" || ls -ld "$f" | sed 's/^/left behind: /'; done
+	cd /
 fi
 echo "code $code"
 exit $code
@@ -216,8 +227,8 @@ exit $code
 
 func (s sandbox) restore(t *testing.T, img string) harness.Result {
 	t.Helper()
-	return runs(t, harness.Command{Limit: 40 * time.Second, Argv: []string{"unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts",
-		"--propagation", "private", "sh", s.script, shared.tool("rstr"), t.TempDir(), img}})
+	return runs(t, harness.Command{Limit: 40 * time.Second, Argv: []string{s.unshare, "--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts",
+		"--propagation", "private", s.shell, s.script, shared.tool("rstr"), t.TempDir(), img}})
 }
 
 // judge restores a forged image and gives the exit code.

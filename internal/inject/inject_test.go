@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -11,7 +12,7 @@ import (
 
 // tools are the programs that tests kill.
 func tools() map[string]func(args []string) {
-	return map[string]func([]string){"dump": dumpForever}
+	return map[string]func([]string){"dump": dumpForever, "restore": restoreOnce}
 }
 
 // injectOnce does what a dump does: freeze, run programs in the leader and,
@@ -25,6 +26,9 @@ func injectOnce(tr *Tracer, pid int, all bool) error {
 	s, err := Open(leader, uint64(64<<10+len(f.Threads)*SlotSize))
 	if err != nil {
 		return err
+	}
+	if w := s.Window(); w != "" {
+		return fmt.Errorf("there is a window: %s", w)
 	}
 	if err := s.Run(leader, asks()); err != nil {
 		return err
@@ -69,11 +73,9 @@ func asks() *Program {
 func dumpForever(args []string) {
 	pid, _ := strconv.Atoi(args[0])
 	tr := NewTracer()
+	os.Stdout.WriteString(begins)
 	for i := 0; ; i++ {
-		if err := injectOnce(tr, pid, i%2 == 1); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			os.Exit(3)
-		}
+		check(injectOnce(tr, pid, i%2 == 1))
 	}
 }
 
@@ -149,18 +151,31 @@ func TestInjectManyTimes(t *testing.T) {
 					modes = append(modes, m)
 				}
 			}
-			tg := startTarget(t, build(t, "target"), append(modes, last)...)
-			tr := newTracer(t)
-			for i := range 100 {
-				if err := injectOnce(tr, tg.pid(), i%2 == 1); err != nil {
-					t.Fatal(i, err)
-				}
-				tg.ok()
-				if i%20 == 0 {
-					tg.beating()
-				}
-			}
-			tg.beating()
+			injectMany(t, startTarget(t, build(t, "target"), append(modes, last)...))
 		})
+	}
+	t.Run("static", func(t *testing.T) {
+		injectMany(t, startTarget(t, build(t, "target", "-static"), everything()...))
+	})
+	t.Run("go", func(t *testing.T) {
+		injectMany(t, startTarget(t, build(t, "gotarget"), "gc", "channels", "naps", "pipe"))
+	})
+}
+
+// injectMany runs programs in a target over and over; all it checks goes on.
+func injectMany(t *testing.T, tg *target) {
+	tr := newTracer(t)
+	for i := range 100 {
+		if err := injectOnce(tr, tg.pid(), i%2 == 1); err != nil {
+			t.Fatal(i, err)
+		}
+		tg.ok()
+		if i%20 == 0 {
+			tg.beating()
+		}
+	}
+	tg.beating()
+	if n := strayMappings(t, tg.pid()); n != 0 {
+		t.Errorf("%d mappings were left in the target", n)
 	}
 }

@@ -3,44 +3,64 @@ package inject
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // kills is how often the tool dies in each test.
 const kills = 300
 
-// runTool starts this test binary as a tool, kills it after a random time of
-// up to max, and says what it printed.
+// runTool starts this test binary as a tool, kills it some time of up to max
+// after it said that it begins, and fails if it complained.
 func runTool(t *testing.T, name string, max time.Duration, args ...string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "INJECT_TOOL="+name)
-	var out strings.Builder
-	cmd.Stderr = &out
+	var said strings.Builder
+	cmd.Stderr = &said
+	out := must[io.ReadCloser](t)(cmd.StdoutPipe())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(4*time.Millisecond + rand.N(max))
+	if _, err := io.ReadFull(out, make([]byte, len(begins))); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(rand.N(max))
 	cmd.Process.Kill()
-	if cmd.Wait(); out.Len() > 0 {
-		t.Fatalf("the tool said: %s", &out)
+	if cmd.Wait(); said.Len() > 0 {
+		t.Fatalf("the tool said: %s", &said)
 	}
 }
 
+// begins is what a tool prints first.
+const begins = "begins\n"
+
 func TestToolKilledInDump(t *testing.T) {
-	for _, last := range []string{"compute", "naps", "epolls"} {
-		t.Run(last, func(t *testing.T) {
-			modes := []string{"compute", "calls", "futexes", "polls", "epolls", "recvs", "sigwaits", "reads", "writes", "timers", last}
+	modes := []string{"compute", "calls", "futexes", "polls", "epolls", "recvs", "sigwaits", "reads", "writes", "timers"}
+	for _, c := range []struct {
+		name  string
+		exe   string
+		modes []string
+	}{
+		{"computing", build(t, "target"), append(modes, "compute")},
+		{"napping", build(t, "target"), append(modes, "naps")},
+		{"static", build(t, "target", "-static"), append(modes, "epolls")},
+		{"go", build(t, "gotarget"), []string{"gc", "channels", "naps", "pipe"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("TARGET_MAY_SEE_STOPS", "1")
-			tg := startTarget(t, build(t, "target"), modes...)
-			for range kills / 3 {
-				runTool(t, "dump", 20*time.Millisecond, strconv.Itoa(tg.pid()))
+			tg := startTarget(t, c.exe, c.modes...)
+			for range kills / 4 {
+				runTool(t, "dump", 10*time.Millisecond, strconv.Itoa(tg.pid()))
 				tg.beating()
 			}
 			t.Logf("%d mappings were left in the target; %d calls saw the stop", strayMappings(t, tg.pid()),
@@ -59,4 +79,93 @@ func strayMappings(t *testing.T, pid int) int {
 		}
 	}
 	return n
+}
+
+func TestToolKilledInRestore(t *testing.T) {
+	count := map[string]int{}
+	for range kills {
+		board, file := boardFile(t)
+		pid := freePID(t)
+		runTool(t, "restore", 4*time.Millisecond, file, strconv.Itoa(pid))
+		count[outcome(t, board, pid)]++
+		unix.Munmap(board)
+	}
+	noStubs(t)
+	t.Logf("after %d kills: %v", kills, count)
+	if count["nothing"] == 0 || count["everything"] == 0 {
+		t.Error("the kills were not spread over both sides of the commit")
+	}
+}
+
+// boardFile is newBoard with a name.
+func boardFile(t *testing.T) (board []byte, name string) {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), "board")
+	if err := os.WriteFile(name, make([]byte, pageSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := must[*os.File](t)(os.OpenFile(name, os.O_RDWR, 0))
+	defer f.Close()
+	return must[[]byte](t)(unix.Mmap(int(f.Fd()), 0, pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)), name
+}
+
+// outcome looks whether both threads of process pid run, or there is none;
+// and ends it.
+func outcome(t *testing.T, board []byte, pid int) string {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		st, err := readStatus(pid)
+		switch {
+		case err != nil || st.state == 'Z' || st.state == 'X':
+			if word(board, 0) != 0 || word(board, 1) != 0 {
+				t.Fatalf("process %d ran and ended: %v, %c", pid, err, st.state)
+			}
+			return "nothing"
+		case word(board, 0) != 0 && word(board, 1) != 0:
+			a, b := word(board, 0), word(board, 1)
+			time.Sleep(2 * time.Millisecond)
+			if word(board, 0) > a && word(board, 1) > b {
+				unix.Kill(pid, unix.SIGKILL)
+				return "everything"
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process %d is there (%c) but does not run: %d %d", pid, st.state, word(board, 0), word(board, 1))
+		}
+	}
+}
+
+// noStubs fails if a stub has outlived its tool.
+func noStubs(t *testing.T) {
+	t.Helper()
+	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, exe := range exes {
+		if to, err := os.Readlink(exe); err == nil && strings.HasPrefix(to, "/memfd:stub") {
+			t.Errorf("%s is left", exe)
+		}
+	}
+}
+
+func restoreOnce(args []string) {
+	pid, _ := strconv.Atoi(args[1])
+	board, err := os.OpenFile(args[0], os.O_RDWR, 0)
+	check(err)
+	b, err := NewBarrier()
+	check(err)
+	os.Stdout.WriteString(begins)
+	tn, err := makeTiny(NewTracer(), b, board, pid, false)
+	check(err)
+	check(tn.st.Proc.Kill())
+	_, err = tn.st.Proc.Wait()
+	check(err)
+	check(tn.commit(b))
+	time.Sleep(time.Minute)
+}
+
+// check ends a tool that failed.
+func check(err error) {
+	if err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(3)
+	}
 }

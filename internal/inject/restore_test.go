@@ -24,16 +24,17 @@ func beater() []byte {
 		0x49, 0xff, 0x04, 0x24, // incq (%r12)
 		0xeb, 0xf0, // jmp 0
 		0x0f, 0x0b, // ud2
+		// And what every program has somewhere, see gadget.go.
+		0x0f, 0x05, 0xc3, // syscall; ret
+		0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05, // mov $15, %eax; syscall
 	}
 }
 
 const (
-	stubBase  = 0x10000000
-	stubRoom  = 1 << 20
-	textAt    = 0x20000000
-	stackAt   = 0x30000000
-	stackSize = 64 << 10
-	boardAt   = 0x40000000
+	stubBase = 0x10000000
+	stubRoom = 1 << 20
+	textAt   = 0x20000000
+	boardAt  = 0x40000000
 )
 
 // tiny is a process with two threads, made from a stub.
@@ -45,7 +46,16 @@ type tiny struct {
 
 // makeTiny makes one whose words lie in the memfd board, parked.
 func makeTiny(tr *Tracer, barrier *Barrier, board *os.File, pid int, stop bool) (*tiny, error) {
-	st, err := tr.NewStub(StubOptions{Base: stubBase, Size: stubRoom, Files: []int{int(board.Fd())}, Barrier: barrier})
+	text, err := memfd("text")
+	if err != nil {
+		return nil, err
+	}
+	defer text.Close()
+	if _, err := text.Write(append(beater(), make([]byte, pageSize)...)); err != nil {
+		return nil, err
+	}
+	files := []int{int(board.Fd()), -1, int(text.Fd())}
+	st, err := tr.NewStub(StubOptions{Base: stubBase, Size: stubRoom, Files: files, Barrier: barrier})
 	if err != nil {
 		return nil, err
 	}
@@ -73,18 +83,15 @@ func makeTiny(tr *Tracer, barrier *Barrier, board *os.File, pid int, stop bool) 
 func (tn *tiny) fill() error {
 	p := NewProgram()
 	fixed := uint64(unix.MAP_FIXED_NOREPLACE)
-	text := p.Call(unix.SYS_MMAP, N(textAt), N(pageSize), N(unix.PROT_READ|unix.PROT_EXEC), N(fixed|unix.MAP_PRIVATE|unix.MAP_ANONYMOUS), N(-1), N(0))
+	text := p.Call(unix.SYS_MMAP, N(textAt), N(pageSize), N(unix.PROT_READ|unix.PROT_EXEC), N(fixed|unix.MAP_PRIVATE), N(2), N(0))
 	p.MustEqual(text, textAt)
 	p.Call(unix.SYS_MMAP, N(boardAt), N(pageSize), N(unix.PROT_READ|unix.PROT_WRITE), N(fixed|unix.MAP_SHARED), N(0), N(0))
-	p.Call(unix.SYS_CLOSE, N(0))
+	p.MustEqual(p.Call(unix.SYS_CLOSE_RANGE, N(0), N(99), N(0)), 0)
 	flags := uint64(unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM)
 	args := abi.CloneArgs{Flags: flags | unix.CLONE_PTRACE}
 	buf := p.Buf(args.Encode())
 	h := p.Call(unix.SYS_CLONE3, buf.Ptr(0), N(abi.SizeofCloneArgs))
 	if err := tn.space.Run(tn.threads[0], p); err != nil {
-		return err
-	}
-	if _, err := tn.space.mem.WriteAt(beater(), textAt); err != nil {
 		return err
 	}
 	th, err := tn.space.AdoptThread(int(p.Ret(h)))

@@ -36,13 +36,21 @@ var targetDir string
 
 var builds sync.Mutex
 
-// build compiles testdata/NAME.c with the flags, once.
+// build compiles testdata/NAME.c with the flags, or the Go program gotarget,
+// once.
 func build(t testing.TB, name string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(targetDir, name+fmt.Sprint(flags))
 	builds.Lock()
 	defer builds.Unlock()
 	if _, err := os.Stat(out); err == nil {
+		return out
+	}
+	if name == "gotarget" {
+		cmd := exec.Command("go", "build", "-o", out, "./testdata/gotarget")
+		if b, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, b)
+		}
 		return out
 	}
 	args := append([]string{"-O2", "-Wall", "-pthread", "-mavx512f", "-o", out, "testdata/" + name + ".c"}, flags...)
@@ -65,7 +73,7 @@ const (
 	boardFailed = 16 * 8
 	boardStops  = boardFailed + 8
 	boardWhy    = boardStops + 8
-	boardSize   = boardWhy + 256
+	boardSize   = pageSize
 )
 
 func startTarget(t testing.TB, exe string, modes ...string) *target {

@@ -29,7 +29,7 @@ import (
 // stopped when the call is made. From then on the tool sets its registers as
 // programs need, while the frames stay. Whenever the tool dies the thread goes
 // on from where it was, and every way ends at frame A: after the mmap by the
-// ret of S, in a program by its time-out, between programs by the piece
+// ret of S, in a program when it sees that the tool is gone, between programs by the piece
 // "leave". Frame A unmaps the Space, the ret of S leads to frame B, and the
 // thread is where it was stopped. The last munmap of the living tool is that of
 // frame A.
@@ -48,6 +48,7 @@ type home struct {
 	before  []byte // what was in scratch
 	booted  bool
 	window  string
+	sees    bool // the target can look whether the tool lives
 }
 
 const pageSize = 4096
@@ -106,7 +107,7 @@ func (s *Space) openIn(t *Thread, size uint64) error {
 
 // settle maps the Space by the thread and makes it ready for programs.
 func (s *Space) settle(t *Thread, vmas []abi.VMA) error {
-	s.home = &home{thread: t}
+	s.home = &home{thread: t, sees: t.seesTool()}
 	if err := s.prepare(vmas); err != nil {
 		return err
 	}
@@ -128,6 +129,18 @@ func (s *Space) run(t *Thread, p *Program) error {
 		return err
 	}
 	return s.finish(t)
+}
+
+// seesTool says whether the target may look for the tool by its PID: it lives
+// in the same PID namespace, and no filter would take offence when it is back
+// in force.
+func (t *Thread) seesTool() bool {
+	mine, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return false
+	}
+	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", t.tid))
+	return err == nil && its == mine && t.opts&SuspendSeccomp == 0
 }
 
 // giveUp joins an error with that of putting the thread back after it.

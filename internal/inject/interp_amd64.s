@@ -23,11 +23,17 @@
 #define cLAST  8
 #define cLEAVE 16
 #define cTIME  24
+#define cTICK  40
+#define cTICKS 48
+#define cTGID  56
+#define cTID   60
 
 #define SYS_ppoll        271
 #define SYS_rt_sigreturn 15
 #define SYS_getpid       39
 #define SYS_kill         62
+#define SYS_tgkill       234
+#define ESRCH            3
 #define SYS_pause        34
 #define SYS_exit_group   231
 
@@ -50,7 +56,8 @@ good:
 	MARK
 
 // run executes the records from R12 on, says in the control block how it
-// went, and waits to be stopped; if nobody comes in time it leaves.
+// went, and waits to be stopped. It leaves when the tool's thread is gone, or
+// if nobody comes in time.
 TEXT ·run(SB), NOSPLIT|NOFRAME, $0
 next:
 	MOVL rFLAGS(R12), R15
@@ -134,16 +141,34 @@ wait:
 	XORL  SI, SI
 	XORL  DX, DX
 	CMPQ  cLEAVE(R13), $0
-	JEQ   forever
+	JEQ   sleep // for ever
+	MOVQ  cTICK(R13), AX
+	MOVQ  $0, cTIME(R13)
+	MOVQ  AX, (cTIME+8)(R13)
 	LEAQ  cTIME(R13), DX
-forever:
+sleep:
 	XORL  R10, R10
 	MOVL  $8, R8
 	MOVL  $SYS_ppoll, AX
 	SYSCALL
-	MOVQ  cLEAVE(R13), CX
-	TESTQ CX, CX
+	CMPQ  cLEAVE(R13), $0
+	JEQ   wait
+
+	// A tick has passed: is there still a tool?
+	DECQ  cTICKS(R13)
+	JZ    heal
+	MOVL  cTGID(R13), DI
+	TESTL DI, DI
 	JZ    wait
+	MOVL  cTID(R13), SI
+	XORL  DX, DX
+	MOVL  $SYS_tgkill, AX
+	SYSCALL
+	CMPQ  AX, $-ESRCH
+	JNE   wait
+
+heal:
+	MOVQ  cLEAVE(R13), CX
 	LEAQ  8(CX), SP
 	MOVL  $SYS_rt_sigreturn, AX
 	SYSCALL

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/abi"
@@ -42,11 +43,14 @@ type running struct {
 
 func (r *running) addr() uint64 { return r.control + controlSize }
 
-// Of the control block, as interp_amd64.s has it: state, the last record,
-// the frame to leave by, and the time-out of the wait as a timespec.
+// Of the control block, as interp_amd64.s has it: the state, the last record,
+// the frame to leave by, a timespec that the code fills in, the length of a
+// tick in nanoseconds and how many to wait, and the tool's thread to look for
+// at each, of which the process is 0 if the target cannot see it.
 const (
 	controlSize  = 64
 	controlLeave = 16
+	controlTick  = 40
 
 	stateDone   = 1
 	stateFailed = 2
@@ -55,10 +59,28 @@ const (
 // SlotSize is what a thread takes in a Space beside its programs, at most.
 const SlotSize = 16 << 10
 
-// grace is how long a thread that ended its program waits for the tool.
-// A live tool answers within microseconds; a dead one delays its target by
-// this much, at most.
-const grace = time.Second
+// How long a thread that ended its program waits for the tool. A live tool
+// answers within microseconds, or when it gets a processor; a target that
+// can see that the tool has died goes on after a tick.
+const (
+	tick     = 10 * time.Millisecond
+	grace    = 30 * time.Second
+	unseeing = time.Second // of a target that cannot see the tool
+)
+
+// control gives the control block of a program that is about to start.
+func (s *Space) control(sl *slot) []byte {
+	le := binary.LittleEndian
+	b := le.AppendUint64(make([]byte, controlLeave, controlSize), sl.leave)
+	b = append(b, make([]byte, controlTick-len(b))...)
+	b = le.AppendUint64(b, uint64(tick))
+	if s.home == nil || !s.home.sees {
+		return append(le.AppendUint64(b, uint64(unseeing/tick)), make([]byte, 8)...)
+	}
+	b = le.AppendUint64(b, uint64(grace/tick))
+	b = le.AppendUint32(b, uint32(os.Getpid()))
+	return le.AppendUint32(b, uint32(s.tr.tid))
+}
 
 // allSignals blocks what can be blocked.
 const allSignals = ^abi.SigSet(0)
@@ -105,8 +127,7 @@ func (s *Space) start(t *Thread, p *Program) error {
 // load puts the program into the Space and the thread in front of it.
 func (s *Space) load(t *Thread, sl *slot, run *running) error {
 	b := make([]byte, run.size)
-	binary.LittleEndian.PutUint64(b[controlLeave:], sl.leave)
-	binary.LittleEndian.PutUint64(b[controlLeave+8:], uint64(grace/time.Second))
+	copy(b, s.control(sl))
 	if err := run.p.encode(b[controlSize:], run.addr()); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/test/harness"
@@ -34,6 +35,10 @@ func (j *job) refused(what string, image []byte) (harness.Result, bool) {
 	}
 	defer os.Remove(path)
 	res, err := shared.reaper.Run(harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", path}, Env: shared.env, Dir: "/"})
+	for tries := 0; tries < 500 && err == nil && res.Code() == cli.HostDiffers && !j.left(); tries++ {
+		time.Sleep(10 * time.Millisecond) // numbers have gone round, and a stranger has ours for a moment
+		res, err = shared.reaper.Run(harness.Command{Argv: res.Argv, Env: shared.env, Dir: "/"})
+	}
 	switch {
 	case err != nil:
 		j.t.Error(err)
@@ -43,7 +48,7 @@ func (j *job) refused(what string, image []byte) (harness.Result, bool) {
 		j.t.Errorf("%s: a message without its beginning: %v", what, res)
 	case strings.Contains(res.Stderr, "goroutine "):
 		j.t.Errorf("%s: a crash: %v", what, res)
-	case harness.Exists(j.pid) || len(j.ours()) > 0:
+	case j.left():
 		j.t.Errorf("%s: refused, and yet PID %d is there: %s", what, j.pid, harness.State(j.pid))
 	default:
 		return res, true
@@ -51,10 +56,17 @@ func (j *job) refused(what string, image []byte) (harness.Result, bool) {
 	return res, false
 }
 
+// left tells whether something of the job is there: a process with its mark, or one at its PID that a restore has begun, which runs the
+// code that rstr builds from.
+func (j *job) left() bool {
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", j.pid))
+	return strings.HasPrefix(exe, "/memfd:") || len(j.ours()) > 0
+}
+
 // TestEveryByte changes each byte of a small signed image, one at a time, and sees it refused with nothing created. One after the other: a
-// chunk is verified when it is used, and by then rstr has the PIDs, which another rstr would find taken.
+// chunk is verified when it is used, and by then rstr has the PIDs, which another rstr would find taken; and not beside other tests, whose
+// processes would have taken all PIDs round once before it ends.
 func TestEveryByte(t *testing.T) {
-	t.Parallel()
 	j, image := tiny(t)
 	codes := map[int]int{}
 	for at := range image {

@@ -14,17 +14,20 @@ import (
 // has. The parts become one mapping again when they are made, since they are
 // next to each other and alike (mmap(2) merges them), and since all parts that
 // a child inherits were one before it was cloned. That would not be so where
-// the child's mapping is the larger one: that stays whole.
+// the child's mapping is the larger one: that stays whole. Only the heap is
+// divided then as well: it comes in parts wherever a child's has grown after
+// the fork (is_mergeable_anon_vma in mm/vma.c), and nobody minds, since brk(2)
+// is all that is done with it.
+
+// heap is the name of what brk(2) made.
+const heap = "[heap]"
 
 // maxCuts bounds the parts of a mapping.
 const maxCuts = 32
 
-// origin is a mapping that no process of the tree has from its parent, and
-// where to cut it and what was inherited of it.
-type origin struct {
-	vma  abi.VMA
-	cuts []uint64
-}
+// origin is a mapping that no process of the tree has from its parent: where
+// to cut it, and what was inherited of it.
+type origin struct{ cuts []uint64 }
 
 // cutting finds where mappings are to be cut.
 type cutting struct {
@@ -78,7 +81,7 @@ func (c *cutting) trace(mm, parent *kind.MMSite) {
 			c.of[mm] = append(c.of[mm], nil)
 			continue
 		}
-		o := &origin{vma: v.VMA}
+		o := &origin{}
 		k, _ := slices.BinarySearchFunc(above, v.Start, func(w abi.SmapsVMA, at uint64) int {
 			if w.End <= at {
 				return -1
@@ -87,10 +90,10 @@ func (c *cutting) trace(mm, parent *kind.MMSite) {
 		})
 		if k < len(above) && above[k].Start < v.End && c.of[parent][k] != nil {
 			o = nil // part of what its parent has, or more than that
-			if w := &above[k]; w.Start <= v.Start && v.End <= w.End && like(v, w) {
+			if w := &above[k]; w.Start <= v.Start && (v.End <= w.End || v.Path == heap) && like(v, w) {
 				o = c.of[parent][k]
 				o.add(v.Start)
-				o.add(v.End)
+				o.add(min(v.End, w.End))
 			}
 		}
 		c.of[mm] = append(c.of[mm], o)
@@ -98,7 +101,7 @@ func (c *cutting) trace(mm, parent *kind.MMSite) {
 }
 
 func (o *origin) add(at uint64) {
-	if at > o.vma.Start && at < o.vma.End && !slices.Contains(o.cuts, at) && len(o.cuts) <= maxCuts {
+	if !slices.Contains(o.cuts, at) && len(o.cuts) <= maxCuts {
 		o.cuts = append(o.cuts, at)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,26 +61,49 @@ func (j *job) refused(what string, image []byte) (harness.Result, bool) {
 // left tells whether something of the job is there: a process with its mark, or one at its PID that a restore has begun, which runs the
 // code that rstr builds from.
 func (j *job) left() bool {
+	if !harness.Exists(j.pid) {
+		return false
+	}
 	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", j.pid))
 	return strings.HasPrefix(exe, "/memfd:") || len(j.ours()) > 0
 }
 
-// TestEveryByte changes each byte of a small signed image, one at a time, and sees it refused with nothing created. One after the other: a
-// chunk is verified when it is used, and by then rstr has the PIDs, which another rstr would find taken; and not beside other tests, whose
-// processes would have taken all PIDs round once before it ends.
+// TestEveryByte changes each byte of a small signed image, one at a time, and sees it refused with nothing created. A chunk is verified when it is
+// used, and by then rstr has the PIDs, which another rstr would find taken: so the chunks, which come first, are changed one after the other;
+// from the first byte that the signature covers directly, several are at once. No other test runs beside it, whose processes would have taken
+// all PIDs round before it ends.
 func TestEveryByte(t *testing.T) {
 	j, image := tiny(t)
 	codes := map[int]int{}
-	for at := range image {
+	var mu sync.Mutex
+	change := func(at int) int {
 		changed := bytes.Clone(image)
 		changed[at] ^= byte(1 << (at % 8))
-		res, ok := j.refused("byte-"+strconv.Itoa(at), changed)
+		res, _ := j.refused("byte-"+strconv.Itoa(at), changed)
+		mu.Lock()
+		defer mu.Unlock()
 		codes[res.Code()]++
-		if !ok {
-			break
-		}
+		return res.Code()
 	}
+	at := 0
+	for at < len(image) && !t.Failed() && change(at) != cli.BadSign {
+		at++
+	}
+	var next atomic.Int64
+	next.Store(int64(at))
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for at := next.Add(1); int(at) < len(image) && !t.Failed(); at = next.Add(1) {
+				change(int(at))
+			}
+		})
+	}
+	workers.Wait()
 	t.Logf("an image of %d bytes; exit codes: %v", len(image), codes)
+	if n := len(j.ours()); n > 0 {
+		t.Errorf("%d processes of the job", n)
+	}
 	j.stillGood(image)
 }
 

@@ -181,6 +181,19 @@ func (p *Program) Failed() (tag any, c plan.Call, ok bool) {
 	return nil, plan.Call{}, false
 }
 
+// Succeeded lists the calls before the one that ended the program, or all.
+func (p *Program) Succeeded() []plan.Call {
+	h, bad := p.Inject.Failed()
+	var out []plan.Call
+	for _, k := range p.calls {
+		if bad && k.handle == h {
+			break
+		}
+		out = append(out, k.call)
+	}
+	return out
+}
+
 // Size is room enough for the program inside a task, in bytes.
 func (p *Program) Size() uint64 {
 	n := uint64(4096 + 128*len(p.calls))

@@ -170,11 +170,15 @@ func (s *session) finish(t *turn) error {
 	if len(t.ops) == 0 {
 		return nil
 	}
-	if err := t.body.space.Finish(t.thread); err != nil {
-		return t.explain(err)
+	err := t.body.space.Finish(t.thread)
+	var ce *inject.CallError
+	if err == nil || errors.As(err, &ce) {
+		for _, c := range t.prog.Succeeded() {
+			s.undo = append(s.undo, c.Undo...)
+		}
 	}
-	for _, op := range t.ops {
-		s.undo = append(s.undo, op.call.Undo...)
+	if err != nil {
+		return t.explain(err)
 	}
 	if tag, err := t.prog.Check(); err != nil {
 		return failedTag(tag, err)

@@ -64,8 +64,7 @@ func PtraceWait(tid int, block bool) (ev TaskEvent, ok bool, err error) {
 }
 
 // waitid is waitid(2) on one task, tracees and threads included.
-func waitid(tid, flags int, block bool) (*cldSiginfo, error) {
-	var si cldSiginfo
+func waitid(tid, flags int, block bool) (si cldSiginfo, err error) {
 	for {
 		var e unix.Errno
 		if block {
@@ -75,10 +74,10 @@ func waitid(tid, flags int, block bool) (*cldSiginfo, error) {
 		}
 		switch e {
 		case 0:
-			return &si, nil
+			return si, nil
 		case unix.EINTR:
 		default:
-			return nil, os.NewSyscallError("waitid", e)
+			return si, os.NewSyscallError("waitid", e)
 		}
 	}
 }

@@ -55,8 +55,8 @@ func bytesOf(a plan.Arg, n Names) ([]byte, error) {
 
 // store puts v, or for ArgNow a timespec, into a buffer.
 func store(b []byte, r plan.Reloc, n Names) error {
-	if r.Off < 0 || r.Off+r.Size > len(b) {
-		return fmt.Errorf("%d bytes at %d do not fit into a buffer of %d", r.Size, r.Off, len(b))
+	if err := fits(b, r); err != nil {
+		return err
 	}
 	if r.Arg.Kind == plan.ArgNow {
 		return storeNow(b[r.Off:], r)
@@ -66,6 +66,13 @@ func store(b []byte, r plan.Reloc, n Names) error {
 		return err
 	}
 	return put(b[r.Off:], r.Size, v)
+}
+
+func fits(b []byte, r plan.Reloc) error {
+	if r.Off < 0 || r.Size < 0 || r.Off > len(b)-r.Size {
+		return fmt.Errorf("%d bytes at %d do not fit into a buffer of %d", r.Size, r.Off, len(b))
+	}
+	return nil
 }
 
 func put(b []byte, size int, v uint64) error {

@@ -108,6 +108,9 @@ func (p *Program) buffer(a plan.Arg) (inject.Ref, error) {
 		if !stored(r) {
 			continue
 		}
+		if err := fits(b, r); err != nil {
+			return 0, err
+		}
 		_, made := p.made[r.Arg.Ref]
 		if isPointer(r.Arg) || made && (r.Arg.Kind == plan.ArgResult || r.Arg.Kind == plan.ArgFD) {
 			late = append(late, r)

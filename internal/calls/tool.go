@@ -51,6 +51,9 @@ func toolArg(a plan.Arg, n Names) (kernelio.Arg, error) {
 			}
 			continue
 		}
+		if err := fits(b, r); err != nil {
+			return kernelio.Arg{}, err
+		}
 		inner, err := toolArg(r.Arg, n)
 		if err != nil {
 			return kernelio.Arg{}, err

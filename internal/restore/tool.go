@@ -2,6 +2,7 @@ package restore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -88,7 +89,13 @@ func (s *session) runTool(ps []*progress) error {
 
 // open opens what the tree needs of this host before any of it is made: a
 // file that is gone or was changed is refused while there is nothing to undo.
-func (s *session) open() error { return s.runTool(progressOf(s.at(plan.Create))) }
+func (s *session) open() error {
+	err := s.runTool(progressOf(s.at(plan.Create)))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return &HostError{err.Error()}
+	}
+	return err
+}
 
 // namesTree says whether a call may need the processes of the tree: it names
 // one, or a path of /proc, which shows them.

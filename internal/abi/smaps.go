@@ -12,6 +12,8 @@ type SmapsVMA struct {
 	KernelPageSize uint64 // 4096, or the size of a hugetlb page
 	ProtectionKey  uint32
 	Rss            uint64
+	SharedClean    uint64 // of pages that others map too, with SharedDirty
+	SharedDirty    uint64
 	Anonymous      uint64
 	Swap           uint64
 	Locked         uint64
@@ -71,6 +73,10 @@ func (v *SmapsVMA) set(key, val []byte) error {
 		dst = &v.KernelPageSize
 	case "Rss":
 		dst = &v.Rss
+	case "Shared_Clean":
+		dst = &v.SharedClean
+	case "Shared_Dirty":
+		dst = &v.SharedDirty
 	case "Anonymous":
 		dst = &v.Anonymous
 	case "Swap":
@@ -104,7 +110,7 @@ func wrongUnless(ok bool, key, val []byte) error {
 func smapsAccounting(key []byte) bool {
 	switch string(key) {
 	case "Size", "MMUPageSize", "Pss", "Pss_Dirty", "Pss_Anon", "Pss_File", "Pss_Shmem",
-		"Shared_Clean", "Shared_Dirty", "Private_Clean", "Private_Dirty", "Referenced",
+		"Private_Clean", "Private_Dirty", "Referenced",
 		"KSM", "LazyFree", "AnonHugePages", "ShmemPmdMapped", "FilePmdMapped",
 		"SwapPss", "THPeligible":
 		return true

@@ -39,7 +39,7 @@ func (s *session) memories() ([]kind.MMNode, error) {
 				return nil, err
 			}
 			s.keep(mem)
-			if n.Pages, err = s.Blob(memory{mem, int(mm.Task.PID)}, x); err != nil {
+			if n.Pages, err = s.Blob(memory{mem, int(mm.Task.PID), sharedRanges(mm)}, x); err != nil {
 				return nil, err
 			}
 		}

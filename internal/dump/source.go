@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
@@ -12,6 +13,31 @@ import (
 type memory struct {
 	*kernelio.Memory
 	pid int
+	// shared are ranges where others may have the same pages, copy on write:
+	// in or outside of the tree. They are read so that they stay shared.
+	shared image.Extents
+}
+
+// sharedRanges are the mappings of mm with pages of its own that somebody else
+// maps, by the counts of smaps.
+func sharedRanges(mm *kind.MMSite) (x image.Extents) {
+	for _, m := range mm.Mappings {
+		if v := &m.VMA; private(m) && v.Anonymous > 0 && v.SharedClean+v.SharedDirty > 0 {
+			x = x.Join(image.Extent{Off: v.Start, Len: v.Len()})
+		}
+	}
+	return x
+}
+
+// peek reads extents one by one, and leaves their pages shared.
+func (m memory) peek(p []byte, at []image.Extent) error {
+	for _, e := range at {
+		if _, err := m.Peek(p[:e.Len], int64(e.Off)); err != nil {
+			return fmt.Errorf("reading memory at %x: %w", e.Off, err)
+		}
+		p = p[e.Len:]
+	}
+	return nil
 }
 
 // maxSpans is how many ranges one process_vm_readv takes (UIO_MAXIOV).
@@ -19,6 +45,9 @@ const maxSpans = 1024
 
 // ReadExtents implements image.Source.
 func (m memory) ReadExtents(p []byte, at []image.Extent) error {
+	if len(m.shared.Clip(at[0].Off, at[len(at)-1].End())) > 0 {
+		return m.peek(p, at)
+	}
 	for len(at) > 0 {
 		n := min(len(at), maxSpans)
 		spans := make([]kernelio.Span, n)

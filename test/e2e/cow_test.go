@@ -210,3 +210,19 @@ func TestDumpUnsharesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestDumpOfOneUnsharesNothing dumps a child alone: what it shares with its parent, which is no part of the tree, stays shared.
+func TestDumpOfOneUnsharesNothing(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "mem_cow")
+	const pages = 96 // of the fixture
+	at := mapping(t, j.pid, pages*pageSize)
+	var before, after string
+	stand(t, j.pid, func(pids []int) { before = sharing(t, pids, at, pages) })
+	child := harness.Tree(j.pid)[2] // the last in the line
+	res := ckpt(t, "-o", j.image(), strconv.Itoa(child))
+	stand(t, j.pid, func(pids []int) { after = sharing(t, pids, at, pages) })
+	if !res.OK() || after != before {
+		t.Errorf("%v\nwas\n%s, is\n%s", res, before, after)
+	}
+}

@@ -66,7 +66,7 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 	if o.Watch != nil {
 		o.Watch(s.manifest.Totals.Raw, s.placed.Load)
 	}
-	return s.run1()
+	return s.attempt()
 }
 
 // lost refuses a plan that would lose a restriction: a step that has needs
@@ -80,7 +80,7 @@ func lost(steps []step) error {
 	return nil
 }
 
-func (s *session) run1() (*Restored, error) {
+func (s *session) attempt() (*Restored, error) {
 	s.tracer = inject.NewTracer()
 	defer s.tracer.Close()
 	defer s.closeBarrier()

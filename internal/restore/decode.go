@@ -55,8 +55,12 @@ func decode(m *image.Manifest, table kind.Table) (*content, error) {
 	if err := c.chooseCloners(); err != nil {
 		return nil, bad("the tree: %w", err)
 	}
-	for i := range m.Records {
-		if err := c.decodeRecord(&m.Records[i], table); err != nil {
+	var err error
+	if c.records, err = decodeRecords(m.Records, table); err != nil {
+		return nil, err
+	}
+	for i := range c.records {
+		if err := c.enter(&c.records[i]); err != nil {
 			return nil, bad("record %d: %w", i, err)
 		}
 	}
@@ -72,34 +76,6 @@ func decode(m *image.Manifest, table kind.Table) (*content, error) {
 // bad marks an error as the image's fault.
 func bad(format string, a ...any) error {
 	return fmt.Errorf("%w: %w", fmt.Errorf(format, a...), image.ErrFormat)
-}
-
-func (c *content) decodeRecord(r *image.Record, table kind.Table) error {
-	k := table.Named(r.Kind)
-	if k == nil {
-		return fmt.Errorf("kind %+q is unknown to this program", r.Kind)
-	}
-	ref := plan.Ref{Site: plan.Site(r.Site), ID: r.ID}
-	if k.Site() != ref.Site || ref.ID == 0 {
-		return fmt.Errorf("kind %s does not belong to %s", r.Kind, ref)
-	}
-	if by := (told{ref, r.Kind}); c.told[by] {
-		return fmt.Errorf("%s has two records of kind %s", ref, r.Kind)
-	} else {
-		c.told[by] = true
-	}
-	if k.Claims() {
-		if c.claimed[ref] {
-			return fmt.Errorf("%s is claimed twice", ref)
-		}
-		c.claimed[ref] = true
-	}
-	body, err := k.Decode(r.Version, r.Body)
-	if err != nil {
-		return fmt.Errorf("%s: %w", ref, err)
-	}
-	c.records = append(c.records, record{ref: ref, kind: k, body: body})
-	return nil
 }
 
 // complete checks that every object of the tree has a kind that claims it,

@@ -83,6 +83,12 @@ func (f *SigFrame) Encode(at uint64) []byte {
 	return b
 }
 
+// SigFrameTarget reads where an encoded frame leads.
+func SigFrameTarget(b []byte) (rip, rsp uint64) {
+	le := binary.LittleEndian
+	return le.Uint64(b[sfRegs+16*8:]), le.Uint64(b[sfRegs+15*8:])
+}
+
 func (f *SigFrame) sigcontext() [18]uint64 {
 	r := &f.Regs
 	return [18]uint64{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"os"
 	"path"
 	"slices"
@@ -216,8 +217,10 @@ const (
 	highest = 1<<47 - 1<<20
 )
 
-// hole is an address for n bytes: in the middle of the widest gap between
-// the mappings, where nothing grows and no neighbour could be merged with.
+// hole is an address for n bytes: about the middle of the widest gap between
+// the mappings, where nothing grows and no neighbour could be merged with. It
+// is random, so that it is not that of a Space which a tool that died left a
+// thread on the way to, or from.
 func hole(vmas []abi.VMA, n uint64) (uint64, error) {
 	var best span
 	end := uint64(lowest)
@@ -236,5 +239,6 @@ func hole(vmas []abi.VMA, n uint64) (uint64, error) {
 	if best.hi-best.lo < 4*n {
 		return 0, fmt.Errorf("no hole of %d bytes in the address space", n)
 	}
-	return (best.lo + (best.hi-best.lo)/2) &^ (pageSize - 1), nil
+	quarter := (best.hi - best.lo) / 4
+	return (best.lo + quarter + rand.Uint64N(quarter)) &^ (pageSize - 1), nil
 }

@@ -16,17 +16,17 @@ import (
 // supplement, 3.2.2).
 const redZone = 128
 
-// Windows of the main stack that may hold the frames: from below above its
-// lower end, for a signal handler that runs there in the moment before
-// everything is blocked, one every windowStep, in the first windows bytes.
+// Windows of the main stack that may hold the frames: one at every multiple of
+// windowStep, from below above its lower end, for a signal handler that runs
+// there in the moment before everything is blocked, and over windows bytes.
 const (
 	below      = 12 << 10
-	windowStep = 16 << 10
+	windowStep = 8 << 10
 	windows    = 128 << 10
 )
 
-// A scratch begins with a header: a mark, the thread that uses it and the
-// Space that it belongs to.
+// A scratch begins with a header: a mark, the thread that uses it, the Space
+// that it belongs to, and its size.
 const (
 	scratchMark   = "ckpt scratch\x00\x00\x00\x01"
 	scratchHeader = 64
@@ -44,42 +44,142 @@ func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uin
 	if i < 0 || vmas[i].Prot&unix.PROT_WRITE == 0 {
 		return 0, errNoScratch
 	}
-	stack, sp := &vmas[i], t.own.regs.Rsp
-	limit, onMain := stack.End, t.tid == t.PID() && sp >= stack.Start && sp < stack.End
+	st := stack{mem: mem, span: span{vmas[i].Start, vmas[i].End}}
+	left, err := st.leftovers()
+	if err != nil {
+		return 0, err
+	}
+	all := len(left)
+	sp := follow(left, &t.own.regs)
+	onMain := t.tid == t.PID() && st.has(sp)
 	if onMain {
-		limit = sp - redZone
+		st.hi = sp - redZone
 	}
-	b := make([]byte, n+windowStep)
-	end := min(limit, stack.Start+windows)
-	for at := stack.Start + below; at+uint64(len(b)) <= end; at += windowStep {
-		if _, err := mem.ReadAt(b, int64(at)); err != nil {
-			return 0, err
-		}
-		if empty(b) || abandoned(b, at, t) {
-			return at, nil
-		}
+	if at, err := st.window(left, t, n); at != 0 || err != nil {
+		return at, err
 	}
-	at := (sp - redZone - uint64(n)) &^ (align - 1)
-	if !onMain || at < stack.Start {
+	at := (st.hi - uint64(n)) &^ (align - 1)
+	if !onMain || all != len(left) || at < st.lo || st.marked(at) {
 		return 0, errNoScratch
 	}
 	return at, nil
 }
 
+// stack is the main stack, up to where it is in use.
+type stack struct {
+	mem *kernelio.TraceeMem
+	span
+}
+
+// each calls f with the windows that have room for n bytes, until it
+// returns false or an error.
+func (st *stack) each(n int, f func(at uint64, b []byte) (bool, error)) error {
+	b := make([]byte, n)
+	first := (st.lo + below + windowStep - 1) &^ (windowStep - 1)
+	for at := first; at+uint64(n) <= min(st.hi, st.lo+windows); at += windowStep {
+		if _, err := st.mem.ReadAt(b, int64(at)); err != nil {
+			return err
+		}
+		if more, err := f(at, b); !more || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftovers are the windows where tools that died left their scratch.
+func (st *stack) leftovers() (map[uint64]leftover, error) {
+	left := map[uint64]leftover{}
+	err := st.each(scratchHeader+2*frameASize, func(at uint64, b []byte) (bool, error) {
+		if l, ok := parseLeftover(b); ok {
+			left[at] = l
+		}
+		return true, nil
+	})
+	return left, err
+}
+
+// window finds one of n bytes that was never used, or else one that a dead
+// tool left and nobody needs.
+func (st *stack) window(left map[uint64]leftover, t *Thread, n int) (found uint64, err error) {
+	err = st.each(n+windowStep, func(at uint64, b []byte) (bool, error) {
+		if empty(b) {
+			found = at
+		}
+		return found == 0, nil
+	})
+	for at, l := range left {
+		if found == 0 && l.tid == uint64(t.tid) && n <= windowStep && at+uint64(n) <= st.hi {
+			found = at
+		}
+	}
+	return found, err
+}
+
+// marked says whether a tool left its scratch around at, as it does when no
+// window is free.
+func (st *stack) marked(at uint64) bool {
+	lo := max(st.lo, at-windowStep)
+	b := make([]byte, st.hi-lo)
+	_, err := st.mem.ReadAt(b, int64(lo))
+	return err != nil || bytes.Contains(b, []byte(scratchMark))
+}
+
 func empty(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
 
-// abandoned says whether a scratch that begins at address at was left by a
-// tool that died, and its thread, which is t, is no longer on the way through
-// the frames: neither in that Space nor with its stack pointer here.
-func abandoned(b []byte, at uint64, t *Thread) bool {
-	if !bytes.HasPrefix(b, []byte(scratchMark)) {
-		return false
+// leftover is the scratch of a tool that died: its thread and Space, and
+// where frame B leads.
+type leftover struct {
+	tid, n   uint64
+	space    span
+	rip, rsp uint64
+}
+
+func parseLeftover(b []byte) (l leftover, ok bool) {
+	if !bytes.HasPrefix(b, []byte(scratchMark)) || len(b) < scratchHeader+2*frameASize {
+		return l, false
 	}
 	le := binary.LittleEndian
-	tid, lo, hi := le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])
-	r := &t.own.regs
-	return tid == uint64(t.tid) && (r.Rip < lo || r.Rip >= hi) && (r.Rsp < at || r.Rsp >= at+windowStep)
+	l.tid, l.space = le.Uint64(b[16:]), span{le.Uint64(b[24:]), le.Uint64(b[32:])}
+	l.n = le.Uint64(b[40:])
+	l.rip, l.rsp = abi.SigFrameTarget(b[scratchHeader+frameASize:])
+	return l, true
 }
+
+// follow removes the leftovers that a thread with such registers is still to
+// come by: it may be on its way through the frames of one, to what was its
+// state when the tool came that left it, and that may have been the way
+// through another. It returns the stack pointer at the end of the way.
+func follow(left map[uint64]leftover, r *abi.Regs) (rsp uint64) {
+	rip, rsp := r.Rip, r.Rsp
+	for {
+		at, ok := next(left, rip, rsp)
+		if !ok {
+			return rsp
+		}
+		rip, rsp = left[at].rip, left[at].rsp
+		delete(left, at)
+	}
+}
+
+// next finds the scratch whose Space the thread is in, or whose frames it is
+// between. A thread in a Space has the stack pointer that it came with, which
+// may lie in an older scratch.
+func next(left map[uint64]leftover, rip, rsp uint64) (uint64, bool) {
+	for at, l := range left {
+		if l.space.has(rip) {
+			return at, true
+		}
+	}
+	for at, l := range left {
+		if rsp >= at && rsp < at+l.n {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+func (s span) has(addr uint64) bool { return addr >= s.lo && addr < s.hi }
 
 // header is what a scratch of the Space begins with.
 func (s *Space) header() []byte {
@@ -89,6 +189,7 @@ func (s *Space) header() []byte {
 	le.PutUint64(b[16:], uint64(s.home.thread.tid))
 	le.PutUint64(b[24:], s.lo)
 	le.PutUint64(b[32:], s.hi)
+	le.PutUint64(b[40:], uint64(len(s.home.before)))
 	return b
 }
 

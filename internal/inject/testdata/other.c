@@ -1,0 +1,158 @@
+// Processes in states that make freezing and injecting hard.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void say(const char *s)
+{
+	if (write(1, s, strlen(s)) < 0)
+		_exit(9);
+}
+
+static void nap(long ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+	while (nanosleep(&t, &t) && errno == EINTR)
+		;
+}
+
+// Children of vfork that take their time before they call execve.
+static void vforks(long ms)
+{
+	say("ok\n");
+	for (;;) {
+		pid_t p = vfork();
+		if (p == 0) {
+			nap(ms);
+			execl("/bin/true", "true", NULL);
+			_exit(1);
+		}
+		waitpid(p, NULL, 0);
+	}
+}
+
+static void *nothing(void *arg)
+{
+	nap(1);
+	return NULL;
+}
+
+// Threads come and go all the time, made by several threads.
+static void *spawner(void *arg)
+{
+	for (;;) {
+		pthread_t th[4];
+		for (int i = 0; i < 4; i++)
+			if (pthread_create(&th[i], NULL, nothing, NULL))
+				_exit(3);
+		for (int i = 0; i < 4; i++)
+			pthread_join(th[i], NULL);
+	}
+	return NULL;
+}
+
+static void spawn(void)
+{
+	pthread_t th;
+	for (int i = 0; i < 3; i++)
+		pthread_create(&th, NULL, spawner, NULL);
+	say("ok\n");
+	spawner(NULL);
+}
+
+static void zombie(void)
+{
+	pid_t p = fork();
+	if (p == 0)
+		_exit(0);
+	printf("%d\n", p);
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+static void *stay(void *arg)
+{
+	for (;;)
+		nap(10);
+	return NULL;
+}
+
+static void leader_gone(void)
+{
+	pthread_t th;
+	pthread_create(&th, NULL, stay, NULL);
+	say("ok\n");
+	pthread_exit(NULL);
+}
+
+static volatile sig_atomic_t handled;
+static void handler(int sig) { handled = 1; }
+
+static void handler_due(void)
+{
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	sigaction(SIGUSR1, &sa, NULL);
+	int e = epoll_create1(0);
+	struct epoll_event ev;
+	say("ok\n");
+	long r = epoll_wait(e, &ev, 1, -1);
+	say(handled ? "handled, " : "not handled, ");
+	say(r == -1 && errno == EINTR ? "EINTR\n" : "no EINTR\n");
+}
+
+// Only what the loop needs, and not restart_syscall.
+static void filtered(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_nanosleep, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = {sizeof f / sizeof *f, f};
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p))
+		_exit(4);
+	for (;;) {
+		say("ok\n");
+		nap(50);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argv[1];
+	if (!strcmp(mode, "vfork"))
+		vforks(300);
+	if (!strcmp(mode, "vfork-forever"))
+		vforks(1000000000);
+	if (!strcmp(mode, "spawn"))
+		spawn();
+	if (!strcmp(mode, "zombie"))
+		zombie();
+	if (!strcmp(mode, "leader-gone"))
+		leader_gone();
+	if (!strcmp(mode, "handler"))
+		handler_due();
+	if (!strcmp(mode, "seccomp"))
+		filtered();
+	say("ok\n");
+	for (;;)
+		pause();
+}

@@ -186,8 +186,10 @@ func (p *processInfo) memory(mm *kind.MMNode, m *image.Manifest) {
 		return
 	}
 	p.Mapped = mm.Used.Size()
-	if n := int(mm.Pages); n > 0 && n <= len(m.Blobs) {
-		p.Saved = m.Blobs[n-1].Size()
+	for _, n := range []int{int(mm.Pages), int(mm.Lent)} {
+		if n > 0 && n <= len(m.Blobs) {
+			p.Saved += m.Blobs[n-1].Size()
+		}
 	}
 }
 

@@ -1,9 +1,11 @@
 package kinds
 
 import (
+	"os"
 	"testing"
 
 	"github.com/ckptool/ckpt/internal/kind/kindtest"
+	"github.com/ckptool/ckpt/pkg/image"
 )
 
 // known are the fields of records whose looks are against them.
@@ -36,3 +38,20 @@ const (
 )
 
 func TestAllKinds(t *testing.T) { kindtest.Table(t, All(), known) }
+
+// programs are fixtures whose records are examples of most kinds.
+var programs = []string{"threads", "share", "pipes", "epoll", "eventfd", "timerfd", "signalfd", "pidfd", "file_regular", "file_deleted", "file_dir", "file_locks",
+	"file_owner", "file_dev", "mem_anon", "mem_file", "mem_guard", "mem_lock", "mem_madvise", "mem_memfd", "mem_shared", "sig_pending", "sock_listen",
+	"sock_pair", "timers_posix", "timers_itimer", "rseq", "robust", "attrs", "cleartid"}
+
+func TestDumpedRecords(t *testing.T) {
+	kindtest.Records(t, All(), kindtest.Dumped(t, All(), programs...))
+}
+
+func FuzzDecode(f *testing.F) {
+	var records []image.Record
+	if os.Geteuid() == 0 {
+		records = kindtest.Dumped(f, All(), "threads", "pipes", "epoll", "file_locks", "sock_listen", "timers_posix", "mem_memfd", "sig_pending")
+	}
+	kindtest.Fuzz(f, All(), records)
+}

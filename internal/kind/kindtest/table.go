@@ -24,7 +24,7 @@ type Known struct {
 // Table checks what can be seen without a record.
 func Table(t *testing.T, table kind.Table, known Known) {
 	t.Helper()
-	l := linter{t: t, bytes: maps.Clone(known.Bytes), names: maps.Clone(known.Names)}
+	l := linter{errorf: t.Errorf, bytes: maps.Clone(known.Bytes), names: maps.Clone(known.Names)}
 	seen := map[string]bool{}
 	for _, k := range table {
 		if seen[k.Name()] {
@@ -44,28 +44,28 @@ func Table(t *testing.T, table kind.Table, known Known) {
 var validName = regexp.MustCompile(`^[a-z][a-z0-9]{1,31}$`)
 
 type linter struct {
-	t     *testing.T
-	bytes map[string]string
-	names map[string]string
+	errorf func(string, ...any)
+	bytes  map[string]string
+	names  map[string]string
 }
 
 func (l *linter) kind(k kind.Kind) {
 	if !validName.MatchString(k.Name()) {
-		l.t.Errorf("the name %q", k.Name())
+		l.errorf("the name %q", k.Name())
 	}
 	if k.Version() == 0 {
-		l.t.Errorf("%s has the version 0", k.Name())
+		l.errorf("%s has the version 0", k.Name())
 	}
 	site, record, err := types(k)
 	if err != nil {
-		l.t.Errorf("%s: %v", k.Name(), err)
+		l.errorf("%s: %v", k.Name(), err)
 		return
 	}
 	if want := sites[k.Site()]; want != site {
-		l.t.Errorf("%s is at %v and takes a %v", k.Name(), k.Site(), site)
+		l.errorf("%s is at %v and takes a %v", k.Name(), k.Site(), site)
 	}
 	if record.Kind() != reflect.Struct {
-		l.t.Errorf("%s has a record that is a %v", k.Name(), record)
+		l.errorf("%s has a record that is a %v", k.Name(), record)
 		return
 	}
 	l.record(k.Name(), record)
@@ -106,10 +106,10 @@ func (l *linter) record(at string, t reflect.Type) {
 		name := at + "." + f.Name
 		key, opts, _ := strings.Cut(f.Tag.Get("cbor"), ",")
 		if !slices.Contains(strings.Split(opts, ","), "keyasint") {
-			l.t.Errorf("%s has no integer for a key", name)
+			l.errorf("%s has no integer for a key", name)
 		}
 		if keys[key] != "" {
-			l.t.Errorf("%s and %s have the same key", name, keys[key])
+			l.errorf("%s and %s have the same key", name, keys[key])
 		}
 		keys[key] = name
 		l.value(name, f.Name, f.Type)
@@ -134,14 +134,14 @@ func (l *linter) value(at, name string, t reflect.Type) {
 			l.excuse(l.names, at, fmt.Sprintf("it sounds like an id and is a %v", t))
 		}
 	default:
-		l.t.Errorf("%s is a %v: not one thing on every machine, or not one thing at all", at, t)
+		l.errorf("%s is a %v: not one thing on every machine, or not one thing at all", at, t)
 	}
 }
 
 // excuse complains about a field unless there is a reason for it.
 func (l *linter) excuse(list map[string]string, at, what string) {
 	if list[at] == "" {
-		l.t.Errorf("%s: %s", at, what)
+		l.errorf("%s: %s", at, what)
 	}
 	delete(list, at)
 }
@@ -158,7 +158,7 @@ func (l *linter) walked(name string, t reflect.Type) {
 		return nil
 	}
 	if err := kind.Walk(v.Interface(), count); err != nil || got != want {
-		l.t.Errorf("%s: the walk finds %d of %d ids and references (%v)", name, got, want, err)
+		l.errorf("%s: the walk finds %d of %d ids and references (%v)", name, got, want, err)
 	}
 }
 

@@ -25,7 +25,8 @@ type SmapsVMA struct {
 
 // ParseSmaps reads the whole text of /proc/PID/smaps.
 func ParseSmaps(text []byte) ([]SmapsVMA, error) {
-	var out []SmapsVMA
+	// An area takes some 700 bytes.
+	out := make([]SmapsVMA, 0, len(text)/600+1)
 	last := ""
 	for len(text) > 0 {
 		var line []byte
@@ -49,11 +50,14 @@ func ParseSmaps(text []byte) ([]SmapsVMA, error) {
 	return out, nil
 }
 
-// smapsKey splits "Key: value"; the line of an area has a blank before its
-// first colon.
+// smapsKey splits "Key: value"; keys begin with a capital letter, the line of
+// an area with a small hexadecimal digit.
 func smapsKey(line []byte) (key, val []byte, ok bool) {
-	i := bytes.IndexAny(line, ": ")
-	if i <= 0 || line[i] != ':' {
+	if len(line) == 0 || line[0] < 'A' || line[0] > 'Z' {
+		return nil, nil, false
+	}
+	i := bytes.IndexByte(line, ':')
+	if i < 0 {
 		return nil, nil, false
 	}
 	return line[:i], trimLeft(line[i+1:]), true

@@ -63,14 +63,14 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 			if q == nil {
 				th := s.frozen[o.asks]
 				if th == nil {
-					return nil, fmt.Errorf("%s: no thread to ask", o.name)
+					return nil, fmt.Errorf("%s: no thread to ask", o.name())
 				}
 				q = &question{thread: th, process: processOf[o.asks], program: calls.NewProgram(held(nil))}
 				byTID[o.asks] = q
 				byPID[q.process] = append(byPID[q.process], q)
 			}
 			if err := q.add(u); err != nil {
-				return nil, fmt.Errorf("%s: %w", o.name, err)
+				return nil, fmt.Errorf("%s: %w", o.name(), err)
 			}
 		}
 	}

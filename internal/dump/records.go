@@ -10,12 +10,12 @@ import (
 )
 
 // object is a site as the engine handles it: erased, numbered, with a name
-// for messages and the task that answers what its kinds ask.
+// for messages, made when one comes, and the task that answers what its kinds ask.
 type object struct {
 	at    plan.Site
 	id    uint32
 	site  any
-	name  string
+	name  func() string
 	asks  int // thread that executes its Ask calls; 0: there is none
 	kinds []*use
 }
@@ -27,11 +27,12 @@ type use struct {
 	asked []plan.Result
 }
 
-// choose finds the kinds of an object: exactly one that claims it, and any
-// that contribute. What nobody claims is refused by name.
-func (s *session) choose(o *object) {
+// choose finds the kinds of an object, among those of its site: exactly one
+// that claims it, and any that contribute. What nobody claims is refused by
+// name.
+func (s *session) choose(o *object, among []kind.Kind) {
 	claimed := 0
-	for _, k := range s.table.Of(o.at) {
+	for _, k := range among {
 		if !k.Match(o.site) {
 			continue
 		}
@@ -43,9 +44,9 @@ func (s *session) choose(o *object) {
 	switch {
 	case o.at == plan.FDTable: // its entries are the engine's own
 	case claimed == 0:
-		s.refuse(o.name, kind.Unsupportedf("nothing here knows how to save it"))
+		s.refuse(o.name(), kind.Unsupportedf("nothing here knows how to save it"))
 	case claimed > 1:
-		s.refuse(o.name, fmt.Errorf("%d kinds claim it, which is a defect of this program", claimed))
+		s.refuse(o.name(), fmt.Errorf("%d kinds claim it, which is a defect of this program", claimed))
 	}
 }
 
@@ -55,11 +56,11 @@ func (s *session) write(o *object) error {
 		body, err := u.kind.Dump(s, o.site, u.asked)
 		var no *kind.Unsupported
 		if errors.As(err, &no) {
-			s.refuse(o.name, no)
+			s.refuse(o.name(), no)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", o.name, u.kind.Name(), err)
+			return fmt.Errorf("%s: %s: %w", o.name(), u.kind.Name(), err)
 		}
 		s.records = append(s.records, image.Record{
 			Site: uint8(o.at), ID: o.id, Kind: u.kind.Name(), Version: u.kind.Version(), Body: body,
@@ -72,38 +73,40 @@ func (s *session) write(o *object) error {
 // records stand in an image: what others refer to comes first.
 func (s *session) objects() []*object {
 	var out []*object
-	add := func(at plan.Site, id uint32, site any, asks kind.PID, format string, a ...any) {
-		out = append(out, &object{at: at, id: id, site: site, asks: int(asks), name: fmt.Sprintf(format, a...)})
+	add := func(at plan.Site, id uint32, site any, asks kind.PID, name func() string) {
+		out = append(out, &object{at: at, id: id, site: site, asks: int(asks), name: name})
 	}
 	for _, n := range s.spaces {
-		add(plan.Namespace, n.ID, n, 0, "%s namespace of %s", n.Type, taskName(n.Task))
+		add(plan.Namespace, n.ID, n, 0, func() string { return n.Type + " namespace of " + taskName(n.Task) })
 	}
 	for _, i := range s.inodes {
-		add(plan.Inode, i.ID, i, 0, "%s (used by %s)", quote(i.Path), taskName(i.Task))
+		add(plan.Inode, i.ID, i, 0, func() string { return fmt.Sprintf("%s (used by %s)", quote(i.Path), taskName(i.Task)) })
 	}
 	for _, f := range s.files {
-		add(plan.OpenFile, f.ID, f, 0, "fd %d of %s, %s", f.Num, taskName(f.Task), quote(f.Link))
+		add(plan.OpenFile, f.ID, f, 0, func() string { return fmt.Sprintf("fd %d of %s, %s", f.Num, taskName(f.Task), quote(f.Link)) })
 	}
 	for _, m := range s.mms {
-		add(plan.MM, m.ID, m, m.Task.PID, "memory of %s", taskName(m.Task))
+		add(plan.MM, m.ID, m, m.Task.PID, func() string { return "memory of " + taskName(m.Task) })
 	}
 	for _, m := range s.mappings {
-		add(plan.Mapping, m.ID, m, 0, "mapping %x-%x %s of %s", m.VMA.Start, m.VMA.End, quote(m.VMA.Path), taskName(m.MM.Task))
+		add(plan.Mapping, m.ID, m, 0, func() string {
+			return fmt.Sprintf("mapping %x-%x %s of %s", m.VMA.Start, m.VMA.End, quote(m.VMA.Path), taskName(m.MM.Task))
+		})
 	}
 	for _, f := range s.fss {
-		add(plan.FS, f.ID, f, f.Task.PID, "directories of %s", taskName(f.Task))
+		add(plan.FS, f.ID, f, f.Task.PID, func() string { return "directories of " + taskName(f.Task) })
 	}
 	for _, h := range s.sighands {
-		add(plan.SigHand, h.ID, h, h.Task.PID, "signal actions of %s", taskName(h.Task))
+		add(plan.SigHand, h.ID, h, h.Task.PID, func() string { return "signal actions of " + taskName(h.Task) })
 	}
 	for _, t := range s.fdtables {
-		add(plan.FDTable, t.ID, t, t.Task.PID, "descriptors of %s", taskName(t.Task))
+		add(plan.FDTable, t.ID, t, t.Task.PID, func() string { return "descriptors of " + taskName(t.Task) })
 	}
 	for _, t := range s.tasks {
-		add(plan.Task, t.ID, t, t.PID, "%s", taskName(t))
+		add(plan.Task, t.ID, t, t.PID, func() string { return taskName(t) })
 	}
 	for _, t := range s.threads {
-		add(plan.Thread, t.ID, t, t.TID, "thread %d of %s", t.TID, taskName(t.Task))
+		add(plan.Thread, t.ID, t, t.TID, func() string { return fmt.Sprintf("thread %d of %s", t.TID, taskName(t.Task)) })
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,9 @@ func (s span) Range() (start, end uint64) { return s.Start, s.End }
 
 func (s span) len() uint64 { return s.End - s.Start }
 
-func (s span) String() string { return fmt.Sprintf("%x-%x", s.Start, s.End) }
+func (s span) String() string {
+	return strconv.FormatUint(s.Start, 16) + "-" + strconv.FormatUint(s.End, 16)
+}
 
 func (s span) check() error {
 	if s.Start%pageSize != 0 || s.End%pageSize != 0 || s.Start >= s.End || s.End > highest {
@@ -117,14 +120,14 @@ func (a area) needs() []plan.Need {
 func (a area) steps(h *kind.Host, text string, needs []plan.Need, calls ...plan.Call) []plan.Step {
 	steps := []plan.Step{{
 		Stage: plan.Create,
-		Text:  fmt.Sprintf("map %s at %v", text, a.span),
+		Text:  "map " + text + " at " + a.span.String(),
 		Needs: append(a.needs(), needs...),
 		Ops:   asOps(calls),
 	}}
 	if a.Fill {
 		steps = append(steps, plan.Step{
 			Stage: plan.Settle,
-			Text:  fmt.Sprintf("protect %v", a.span),
+			Text:  "protect " + a.span.String(),
 			Ops:   []plan.Op{a.call(h, unix.SYS_MPROTECT, plan.Int(a.Prot))},
 		})
 	}

@@ -40,7 +40,7 @@ func (c *content) wants(steps []step, caller *kind.Caller) []Want {
 	}
 	for i := range steps {
 		for _, n := range steps[i].Needs {
-			out = append(out, Want{Object: steps[i].name + ": " + steps[i].Text, Need: n})
+			out = append(out, Want{Object: steps[i].name() + ": " + steps[i].Text, Need: n})
 		}
 	}
 	return out

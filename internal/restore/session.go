@@ -38,7 +38,7 @@ type step struct {
 	ref  plan.Ref
 	kind string // that planned it
 	next int    // of its operations, the one that comes next
-	name string
+	of   *content
 	done bool // ahead of its stage
 }
 

@@ -16,7 +16,7 @@ func (c *content) plan(h kind.Host) []step {
 	for _, r := range c.records {
 		h.Self, h.Within = r.ref, c.within(r.ref)
 		for _, st := range r.kind.Plan(r.body, &h) {
-			out = append(out, step{Step: st, ref: r.ref, kind: r.kind.Name(), name: c.nameOf(r.ref)})
+			out = append(out, step{Step: st, ref: r.ref, kind: r.kind.Name(), of: c})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b step) int { return int(a.Stage) - int(b.Stage) })
@@ -73,6 +73,9 @@ func (e *StepError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Object, 
 
 func (e *StepError) Unwrap() error { return e.Err }
 
+// name is how messages speak of the step's object.
+func (st *step) name() string { return st.of.nameOf(st.ref) }
+
 func (st *step) failed(err error) error {
-	return &StepError{Object: st.name, Text: st.Text, Err: err}
+	return &StepError{Object: st.name(), Text: st.Text, Err: err}
 }

@@ -18,6 +18,17 @@ func TestIgnoreStops(t *testing.T) {
 	if err := IgnoreStops(); err != nil {
 		t.Fatal(err)
 	}
+	// Children of other tests may end meanwhile; they do not end five times.
+	for try := 0; announced(t, news); try++ {
+		if try == 4 {
+			t.Fatal("its stop was announced")
+		}
+	}
+}
+
+// announced stops a child and says whether that was news.
+func announced(t *testing.T, news <-chan os.Signal) (told bool) {
+	t.Helper()
 	child := exec.Command("sleep", "60")
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
@@ -29,7 +40,7 @@ func TestIgnoreStops(t *testing.T) {
 	}
 	select {
 	case <-news:
-		t.Error("its stop was announced")
+		told = true
 	case <-time.After(50 * time.Millisecond):
 	}
 	child.Process.Kill()
@@ -39,4 +50,5 @@ func TestIgnoreStops(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("its end was not announced")
 	}
+	return told
 }

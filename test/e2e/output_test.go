@@ -25,7 +25,7 @@ func TestOutputFails(t *testing.T) {
 		t.Errorf("to a full device: %v", full)
 	}
 	j.unharmed(0)
-	broken := shared.tool("ckpt") + " --sign --kill " + pid + " | true; exit ${PIPESTATUS[0]}"
+	broken := "{ sleep 1; " + shared.tool("ckpt") + " --sign --kill " + pid + "; } | true; exit ${PIPESTATUS[0]}"
 	if res := runs(t, harness.Command{Argv: []string{"/bin/bash", "-c", broken}}); res.OK() {
 		t.Errorf("to a pipe that nobody reads: %v", res)
 	}

@@ -188,7 +188,7 @@ func (s *shot) mappings(dir string) {
 		f := strings.Fields(line)
 		switch {
 		case len(f) >= 5 && strings.Contains(f[0], "-"):
-			at = "maps " + f[0]
+			at = "maps " + place(f)
 			s.set(dir, at, s.mapping(f))
 		case len(f) > 0 && f[0] == "VmFlags:":
 			// sd (soft-dirty) says what was written to lately.
@@ -196,6 +196,18 @@ func (s *shot) mappings(dir string) {
 			s.set(dir, at+" flags", strings.Join(flags, " "))
 		}
 	}
+}
+
+// place is where a mapping lies; of the stack and the heap, which grow as the program goes on, the end that stays.
+func place(f []string) string {
+	start, end, _ := strings.Cut(f[0], "-")
+	switch f[len(f)-1] {
+	case "[stack]":
+		return "to " + end
+	case "[heap]":
+		return "from " + start
+	}
+	return f[0]
 }
 
 // mapping is the line of a mapping without its addresses: protection, offset, object.

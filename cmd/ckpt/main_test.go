@@ -122,8 +122,8 @@ func thread() int {
 func newImage(ts *testscript.TestScript, _ bool, args []string) {
 	tree, err := image.Marshal(&kind.Tree{
 		Tasks: []kind.TaskNode{
-			{ID: 1, PID: 4001, Comm: "parent\x1b[2J", MM: 1, Threads: []kind.ThreadNode{{ID: 1, TID: 4001}, {ID: 2, TID: 4002}}},
-			{ID: 2, PID: 4003, Parent: 1, Comm: "child\u009b", State: kind.Zombie, Exit: 256},
+			{ID: 1, PID: 4001, Comm: []byte("parent\x1b[2J"), MM: 1, Threads: []kind.ThreadNode{{ID: 1, TID: 4001}, {ID: 2, TID: 4002}}},
+			{ID: 2, PID: 4003, Parent: 1, Comm: []byte("child\u009b"), State: kind.Zombie, Exit: 256},
 		},
 		MMs: []kind.MMNode{{ID: 1, Pages: 1, Used: image.Extents{{Off: 0x1000, Len: 0x100000}}}},
 	})

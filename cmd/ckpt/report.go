@@ -162,7 +162,7 @@ func (r *report) processes(t *kind.Tree, m *image.Manifest, files map[uint32]str
 	index := map[uint32]int{}
 	for i := range t.Tasks {
 		n := &t.Tasks[i]
-		p := processInfo{PID: int32(n.PID), Name: n.Comm, State: stateName(n), Files: map[string]int{}}
+		p := processInfo{PID: int32(n.PID), Name: string(n.Comm), State: stateName(n), Files: map[string]int{}}
 		if at, ok := index[uint32(n.Parent)]; ok {
 			p.Parent, p.depth = r.Processes[at].PID, r.Processes[at].depth+1
 		}

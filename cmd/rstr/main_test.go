@@ -63,7 +63,7 @@ func newImage(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
 		return
 	}
-	tree, err := image.Marshal(&kind.Tree{Tasks: []kind.TaskNode{{ID: 1, PID: 4001, Comm: "x"}, {ID: 1, PID: 4001, Comm: "x"}}})
+	tree, err := image.Marshal(&kind.Tree{Tasks: []kind.TaskNode{{ID: 1, PID: 4001, Comm: []byte("x")}, {ID: 1, PID: 4001, Comm: []byte("x")}}})
 	ts.Check(err)
 	m := &image.Manifest{Header: image.Header{Class: image.ClassSelf, Created: 1700000000, Arch: "amd64"}, PIDs: image.PIDs{4001}, Tree: tree}
 	ts.Check(w.Close(m, signature(ts, args[1], &m.Header)))

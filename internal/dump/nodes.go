@@ -43,7 +43,7 @@ func (s *session) tree() (*kind.Tree, error) {
 
 // node describes one process.
 func (s *session) node(p *process, xstate *[]byte) (kind.TaskNode, error) {
-	n := kind.TaskNode{ID: s.taskID(p), PID: kind.PID(p.pid), Comm: p.stat.Comm, ExitSignal: uint8(p.stat.ExitSig),
+	n := kind.TaskNode{ID: s.taskID(p), PID: kind.PID(p.pid), Comm: []byte(p.stat.Comm), ExitSignal: uint8(p.stat.ExitSig),
 		Session: s.within(p.stat.Session)}
 	if parent := s.byPID[p.ppid]; parent != nil && p != s.procs[0] {
 		n.Parent = kind.TaskRef(s.taskID(parent))

@@ -36,7 +36,7 @@ type TaskNode struct {
 	State      State        `cbor:"6,keyasint,omitempty"`
 	StopSignal uint8        `cbor:"7,keyasint,omitempty"`
 	Exit       uint32       `cbor:"8,keyasint,omitempty"`
-	Comm       string       `cbor:"9,keyasint"`
+	Comm       []byte       `cbor:"9,keyasint"` // any bytes but NUL: the kernel cuts names anywhere
 	MM         uint32       `cbor:"10,keyasint,omitempty"`
 	FDTable    uint32       `cbor:"11,keyasint,omitempty"`
 	FS         uint32       `cbor:"12,keyasint,omitempty"`

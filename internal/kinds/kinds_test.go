@@ -10,6 +10,19 @@ import (
 
 // known are the fields of records whose looks are against them.
 var known = kindtest.Known{
+	Texts: map[string]string{
+		"label.Label":                          "checked",
+		"samens.Type":                          "one of the kernel's names of types",
+		"special.Name":                         "one of three",
+		"special.Kernel":                       "the kernel's release, which is ASCII",
+		"vmaname.Name":                         "printable ASCII, by the kernel's rule and by Check",
+		"listen.Socket.Options.Device":         "checked",
+		"listen.Socket.Options.Congestion":     "checked",
+		"socketpair.Socket.Options.Device":     "checked",
+		"socketpair.Socket.Options.Congestion": "checked",
+		"socket.Options.Device":                "checked",
+		"socket.Options.Congestion":            "checked",
+	},
 	Bytes: map[string]string{
 		"thread.Comm":                  "a name may hold any byte but NUL",
 		"special.Build":                "a build id is a hash",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,12 @@ func Label() kind.Kind {
 		Name: "label",
 		At:   plan.Thread,
 		Dump: dumpLabel,
+		Check: func(r labelRecord) error {
+			if !utf8.ValidString(r.Label) {
+				return errors.New("a label that is no text")
+			}
+			return nil
+		},
 		Plan: func(r labelRecord, h *kind.Host) []plan.Step {
 			if r.Label == h.Caller.Born.Label {
 				return nil

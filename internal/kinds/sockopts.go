@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -190,6 +191,8 @@ func (o sockOptions) check() error {
 		return errors.New("a negative time or size")
 	case len(o.Device) >= unix.IFNAMSIZ, len(o.Congestion) >= 16:
 		return errors.New("a name that is too long")
+	case !utf8.ValidString(o.Device), !utf8.ValidString(o.Congestion):
+		return errors.New("a name that is no text")
 	}
 	return nil
 }

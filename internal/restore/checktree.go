@@ -1,8 +1,8 @@
 package restore
 
 import (
+	"bytes"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -155,7 +155,7 @@ func (c *content) checkTask(i int, t *kind.TaskNode) error {
 	if t.State > kind.Vacant || t.StopSignal > 64 || t.ExitSignal > 64 || t.State == kind.Zombie && !canEnd(t.Exit) {
 		return fmt.Errorf("its state")
 	}
-	if len(t.Comm) > maxComm || strings.IndexByte(t.Comm, 0) >= 0 {
+	if len(t.Comm) > maxComm || bytes.IndexByte(t.Comm, 0) >= 0 {
 		return fmt.Errorf("its name")
 	}
 	c.tasks[t.ID] = t

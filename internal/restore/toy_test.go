@@ -127,11 +127,11 @@ func newDraft(t *testing.T) *draft {
 	}
 	d.tree = kind.Tree{
 		Tasks: []kind.TaskNode{
-			{ID: 1, PID: 100, Group: 100, Session: 100, Comm: "one", MM: 1, FDTable: 1, FS: 1, SigHand: 1, ExitSignal: 17,
+			{ID: 1, PID: 100, Group: 100, Session: 100, Comm: []byte("one"), MM: 1, FDTable: 1, FS: 1, SigHand: 1, ExitSignal: 17,
 				Threads: []kind.ThreadNode{thread(1, 100), thread(2, 101)}},
-			{ID: 2, Parent: 1, PID: 102, Group: 100, Session: 100, Comm: "two", MM: 2, FDTable: 2, FS: 2, SigHand: 2, ExitSignal: 17,
+			{ID: 2, Parent: 1, PID: 102, Group: 100, Session: 100, Comm: []byte("two"), MM: 2, FDTable: 2, FS: 2, SigHand: 2, ExitSignal: 17,
 				Threads: []kind.ThreadNode{thread(3, 102)}},
-			{ID: 3, Parent: 1, PID: 103, Group: 100, Session: 100, Comm: "three", State: kind.Zombie, Exit: 7 << 8, ExitSignal: 17},
+			{ID: 3, Parent: 1, PID: 103, Group: 100, Session: 100, Comm: []byte("three"), State: kind.Zombie, Exit: 7 << 8, ExitSignal: 17},
 		},
 		MMs: []kind.MMNode{{ID: 1, Pages: 1, First: 1, Mappings: 2, Used: image.Extents{{Off: 0x10000, Len: 0x10000}}},
 			{ID: 2, First: 3, Mappings: 1, Used: image.Extents{{Off: 0x10000, Len: 0x10000}}}},

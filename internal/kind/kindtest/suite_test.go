@@ -120,6 +120,9 @@ type (
 	opaque struct {
 		Raw []byte `cbor:"1,keyasint"`
 	}
+	text struct {
+		Name string `cbor:"1,keyasint"`
+	}
 	hidden struct {
 		M map[string]kind.PID `cbor:"1,keyasint"`
 	}
@@ -132,16 +135,17 @@ func spec[R any](name string, at plan.Site) kind.Kind {
 // TestBadKinds has a kind against each rule.
 func TestBadKinds(t *testing.T) {
 	for want, k := range map[string]kind.Kind{
-		"the name":               spec[example]("With-Dash", plan.OpenFile),
-		"and takes a":            spec[example]("there", plan.Task),
-		"has a record that is":   spec[*example]("pointer", plan.OpenFile),
-		"no integer":             spec[nameless]("nameless", plan.OpenFile),
-		"the same key":           spec[twice]("twice", plan.OpenFile),
-		"UID: it sounds like":    spec[plainID]("plain", plan.OpenFile),
-		"ParentPID: it sounds":   spec[plainGroup]("parent", plan.OpenFile),
-		"interface {}":           spec[loose]("loose", plan.OpenFile),
-		"Raw: it is a string of": spec[opaque]("opaque", plan.OpenFile),
-		"map[string]kind.PID":    spec[hidden]("hidden", plan.OpenFile),
+		"the name":                  spec[example]("With-Dash", plan.OpenFile),
+		"and takes a":               spec[example]("there", plan.Task),
+		"has a record that is":      spec[*example]("pointer", plan.OpenFile),
+		"no integer":                spec[nameless]("nameless", plan.OpenFile),
+		"the same key":              spec[twice]("twice", plan.OpenFile),
+		"UID: it sounds like":       spec[plainID]("plain", plan.OpenFile),
+		"ParentPID: it sounds":      spec[plainGroup]("parent", plan.OpenFile),
+		"interface {}":              spec[loose]("loose", plan.OpenFile),
+		"Raw: it is a string of":    spec[opaque]("opaque", plan.OpenFile),
+		"Name: it is a string, and": spec[text]("text", plan.OpenFile),
+		"map[string]kind.PID":       spec[hidden]("hidden", plan.OpenFile),
 	} {
 		var said strings.Builder
 		l := linter{errorf: func(format string, a ...any) { fmt.Fprintf(&said, format+"\n", a...) }}

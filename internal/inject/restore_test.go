@@ -37,14 +37,20 @@ const (
 	boardAt  = 0x40000000
 )
 
-// tiny is a process with two threads, made from a stub.
+// tiny is two processes of two threads each, made from a stub. Thread i of
+// process p counts in word 2p+i.
 type tiny struct {
-	st      *Stub
+	st    *Stub
+	procs []*tinyProc
+}
+
+type tinyProc struct {
 	space   *Space
 	threads []*Thread
 }
 
-// makeTiny makes one whose words lie in the memfd board, parked.
+// makeTiny makes them with board as their memory, parked. The first has the
+// PID pid.
 func makeTiny(tr *Tracer, barrier *Barrier, board *os.File, pid int, stop bool) (*tiny, error) {
 	text, err := memfd("text")
 	if err != nil {
@@ -59,28 +65,46 @@ func makeTiny(tr *Tracer, barrier *Barrier, board *os.File, pid int, stop bool) 
 	if err != nil {
 		return nil, err
 	}
+	tn := &tiny{st: st}
+	for n, pid := range []int{pid, 0} {
+		p, err := tn.clone(pid)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.fill(); err != nil {
+			return nil, err
+		}
+		if err := p.park(n, stop); err != nil {
+			return nil, err
+		}
+	}
+	return tn, nil
+}
+
+// clone makes a process, with a PID if that is not 0, that is the tool's
+// child as the stub is.
+func (tn *tiny) clone(pid int) (*tinyProc, error) {
 	p := NewProgram()
 	args := abi.CloneArgs{Flags: unix.CLONE_PTRACE | unix.CLONE_PARENT}
-	args.SetTIDSize = 1
+	if pid != 0 {
+		args.SetTIDSize = 1
+	}
 	buf := p.Buf(args.Encode())
-	p.Link(buf, abi.CloneArgsSetTID, p.Buf(binary.LittleEndian.AppendUint32(nil, uint32(pid))), 0)
+	if pid != 0 {
+		p.Link(buf, abi.CloneArgsSetTID, p.Buf(binary.LittleEndian.AppendUint32(nil, uint32(pid))), 0)
+	}
 	h := p.Call(unix.SYS_CLONE3, buf.Ptr(0), N(abi.SizeofCloneArgs))
-	if err := st.Space.Run(st.Thread, p); err != nil {
+	if err := tn.st.Space.Run(tn.st.Thread, p); err != nil {
 		return nil, err
 	}
-	sp, th, err := st.Space.AdoptProcess(int(p.Ret(h)))
-	if err != nil {
-		return nil, err
-	}
-	tn := &tiny{st: st, space: sp, threads: []*Thread{th}}
-	if err := tn.fill(); err != nil {
-		return nil, err
-	}
-	return tn, tn.park(stop)
+	sp, th, err := tn.st.Space.AdoptProcess(int(p.Ret(h)))
+	tp := &tinyProc{space: sp, threads: []*Thread{th}}
+	tn.procs = append(tn.procs, tp)
+	return tp, err
 }
 
 // fill makes the memory and the second thread.
-func (tn *tiny) fill() error {
+func (tp *tinyProc) fill() error {
 	p := NewProgram()
 	fixed := uint64(unix.MAP_FIXED_NOREPLACE)
 	text := p.Call(unix.SYS_MMAP, N(textAt), N(pageSize), N(unix.PROT_READ|unix.PROT_EXEC), N(fixed|unix.MAP_PRIVATE), N(2), N(0))
@@ -91,16 +115,16 @@ func (tn *tiny) fill() error {
 	args := abi.CloneArgs{Flags: flags | unix.CLONE_PTRACE}
 	buf := p.Buf(args.Encode())
 	h := p.Call(unix.SYS_CLONE3, buf.Ptr(0), N(abi.SizeofCloneArgs))
-	if err := tn.space.Run(tn.threads[0], p); err != nil {
+	if err := tp.space.Run(tp.threads[0], p); err != nil {
 		return err
 	}
-	th, err := tn.space.AdoptThread(int(p.Ret(h)))
-	tn.threads = append(tn.threads, th)
+	th, err := tp.space.AdoptThread(int(p.Ret(h)))
+	tp.threads = append(tp.threads, th)
 	return err
 }
 
-func (tn *tiny) park(stop bool) error {
-	for i, th := range tn.threads {
+func (tp *tinyProc) park(n int, stop bool) error {
+	for i, th := range tp.threads {
 		x, err := th.XState()
 		if err != nil {
 			return err
@@ -113,9 +137,10 @@ func (tn *tiny) park(stop bool) error {
 		if err != nil {
 			return err
 		}
-		r = abi.Regs{Rip: textAt, R12: boardAt + 8*uint64(i), R13: pattern, Cs: r.Cs, Ss: r.Ss, Eflags: 0x202, OrigRax: abi.NoSyscall, FsBase: 0x7000 + uint64(i)}
+		at := boardAt + 16*uint64(n) + 8*uint64(i)
+		r = abi.Regs{Rip: textAt, R12: at, R13: pattern, Cs: r.Cs, Ss: r.Ss, Eflags: 0x202, OrigRax: abi.NoSyscall}
 		state := abi.TaskState{Regs: r, Mask: abi.SigSetOf(int(unix.SIGUSR1)), XState: x}
-		if err := tn.space.Park(th, state, stop && i == 0); err != nil {
+		if err := tp.space.Park(th, state, stop && i == 0); err != nil {
 			return err
 		}
 	}
@@ -124,15 +149,19 @@ func (tn *tiny) park(stop bool) error {
 
 // commit is what a restore does at its end.
 func (tn *tiny) commit(b *Barrier) error {
-	for _, th := range tn.threads {
-		if err := th.SetOptions(0); err != nil {
-			return err
+	for _, tp := range tn.procs {
+		for _, th := range tp.threads {
+			if err := th.SetOptions(0); err != nil {
+				return err
+			}
 		}
 	}
 	b.Commit()
-	for i := len(tn.threads) - 1; i >= 0; i-- {
-		if err := tn.space.Release(tn.threads[i], i == 0, nil); err != nil {
-			return err
+	for _, tp := range tn.procs {
+		for i := len(tp.threads) - 1; i >= 0; i-- {
+			if err := tp.space.Release(tp.threads[i], i == 0, nil); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -162,33 +191,41 @@ func restoreTiny(t *testing.T, stop bool) {
 	f, board := newBoard(t)
 	pid := freePID(t)
 	tn := must[*tiny](t)(makeTiny(tr, b, f, pid, stop))
-	if got := tn.threads[0].TID(); got != pid {
+	if got := tn.procs[0].threads[0].TID(); got != pid {
 		t.Fatalf("pid %d, not %d", got, pid)
 	}
-	defer unix.Kill(pid, unix.SIGKILL)
-	killStub(t, tr, tn.st)
+	killStub(t, tn.st)
 	if err := tn.commit(b); err != nil {
 		t.Fatal(err)
 	}
-	if stop {
-		awaitState(t, pid, "T (stopped)")
-		if word(board, 0) != 0 {
-			t.Error("it ran before it was stopped")
+	for _, tp := range tn.procs {
+		pid := tp.threads[0].TID()
+		defer unix.Kill(pid, unix.SIGKILL)
+		if stop {
+			awaitState(t, pid, "T (stopped)")
+			if word(board, 0) != 0 && pid == tn.procs[0].threads[0].TID() {
+				t.Error("it ran before it was stopped")
+			}
+			unix.Kill(pid, unix.SIGCONT)
 		}
-		unix.Kill(pid, unix.SIGCONT)
 	}
-	for i := range 2 {
+	for i := range tinyWords {
 		awaitBeat(t, board, i)
 	}
-	checkTiny(t, pid)
+	for _, tp := range tn.procs {
+		checkTiny(t, tp.threads[0].TID())
+	}
 }
+
+// tinyWords is how many words of the board count.
+const tinyWords = 4
 
 // checkTiny looks at what the process is now.
 func checkTiny(t *testing.T, pid int) {
 	t.Helper()
 	maps := must[[]byte](t)(os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid)))
 	for line := range strings.Lines(string(maps)) {
-		if strings.HasPrefix(line, fmt.Sprintf("%08x", stubBase>>12)) || strings.HasPrefix(line, "100") {
+		if strings.HasPrefix(line, "100") { // stubBase
 			t.Errorf("the stub is still there: %s", line)
 		}
 	}
@@ -240,7 +277,7 @@ func freePID(t *testing.T) int {
 }
 
 // killStub ends the stub, whose children live on as the tool's.
-func killStub(t *testing.T, tr *Tracer, st *Stub) {
+func killStub(t *testing.T, st *Stub) {
 	t.Helper()
 	if err := st.Proc.Kill(); err != nil {
 		t.Fatal(err)

@@ -66,6 +66,22 @@ static void block(int how, int sig)
 	pthread_sigmask(how, &s, NULL);
 }
 
+// Each turn of a mode ends here, with the signal mask that it began with.
+static void beat(int n)
+{
+	static __thread sigset_t first;
+	static __thread int known;
+	sigset_t now;
+	sigemptyset(&now);
+	pthread_sigmask(SIG_BLOCK, NULL, &now);
+	if (!known)
+		first = now;
+	else if (memcmp(&first, &now, 8))
+		fail("the signal mask was %lx, is %lx", *(long *)&first, *(long *)&now);
+	known = 1;
+	board->beats[n]++;
+}
+
 // All vector, mask and general registers hold a pattern for a while.
 static void compute(int n)
 {
@@ -99,7 +115,7 @@ static void compute(int n)
 		}
 		if (bad)
 			fail("registers changed in round %lu", round);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -127,7 +143,7 @@ static void calls(int n)
 		if (getpid() != syscall(SYS_getpid))
 			fail("getpid");
 		deep(20);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -145,7 +161,7 @@ static void naps(int n)
 		expect("nanosleep", nanosleep(&t, NULL), 0);
 		if (now() - a < 0.0199)
 			fail("nanosleep came back after %f s", now() - a);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -157,7 +173,7 @@ static void futexes(int n)
 		long r = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 7, &t, NULL, 0);
 		if (r != -1 || errno != ETIMEDOUT)
 			fail("futex returned %ld, errno %d", r, errno);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -170,7 +186,7 @@ static void polls(int n)
 		sigfillset(&some);
 		sigdelset(&some, SIGUSR1);
 		expect("ppoll", ppoll(NULL, 0, &t, &some), 0);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -182,7 +198,7 @@ static void epolls(int n)
 		long r = epoll_wait(e, &ev, 1, 15);
 		if (r != 0 && !stopped(r))
 			fail("epoll_wait returned %ld, errno %d", r, errno);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -197,7 +213,7 @@ static void sigwaits(int n)
 		long r = sigtimedwait(&s, NULL, &t);
 		if ((r != -1 || errno != EAGAIN) && !stopped(r))
 			fail("sigtimedwait returned %ld, errno %d", r, errno);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -212,7 +228,7 @@ static void recvs(int n)
 		long r = recv(sv[0], &c, 1, 0);
 		if ((r != -1 || errno != EAGAIN) && !stopped(r))
 			fail("recv returned %ld, errno %d", r, errno);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -224,7 +240,7 @@ static void reads(int n)
 	for (;;) {
 		if (read(pipefd[0], &got, 4) != 4 || got != want++)
 			fail("read %u, not %u, errno %d", got, want - 1, errno);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -236,7 +252,7 @@ static void writes(int n)
 			struct timespec t = {0, 1000000};
 			nanosleep(&t, NULL);
 		}
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -252,7 +268,7 @@ static void children(int n)
 		int st = 0;
 		if (p < 0 || waitpid(p, &st, __WALL) != p || !WIFEXITED(st) || WEXITSTATUS(st) != 7)
 			fail("child: pid %d, status %x, errno %d", p, st, errno);
-		board->beats[n]++;
+		beat(n);
 	}
 }
 
@@ -280,11 +296,7 @@ static void timers(int n)
 		sigaction(SIGTRAP, NULL, &trap);
 		if (trap.sa_handler != SIG_IGN)
 			fail("the action of SIGTRAP changed");
-		sigset_t m;
-		pthread_sigmask(SIG_BLOCK, NULL, &m);
-		if (sigismember(&m, SIGUSR1))
-			fail("the signal mask changed");
-		board->beats[n]++;
+		beat(n);
 	}
 }
 

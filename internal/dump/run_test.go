@@ -62,14 +62,16 @@ func (o *output) open() (Output, error) { o.opened++; return o, nil }
 func (o *output) Commit() error         { o.committed++; return o.fails }
 func (o *output) Close() error          { return nil }
 
-// victim is a shell that does something first and then waits again and again,
-// and another process below it.
-func victim(t *testing.T, first string) int {
+// ticks is a process that wakes up again and again, and another one below it.
+const ticks = "sleep 1000 & exec tail -s 0.01 -f ---disable-inotify /dev/null"
+
+// victim runs a script of the shell.
+func victim(t *testing.T, script string) int {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests need root")
 	}
-	c := exec.Command("sh", "-c", first+"sleep 1000 & while :; do sleep 0.01; done")
+	c := exec.Command("sh", "-c", script)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -82,14 +84,14 @@ func victim(t *testing.T, first string) int {
 		}
 		c.Wait()
 	})
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond)
 	return c.Process.Pid
 }
 
 // try dumps and insists that the victim goes on, whatever became of it.
 func try(t *testing.T, table kind.Table, o *output) (*image.Manifest, *Report, error) {
 	t.Helper()
-	pid := victim(t, "")
+	pid := victim(t, ticks)
 	r, err := Run(Options{PID: pid, Table: table, Header: image.Header{Class: image.ClassSelf}, Output: o.open})
 	goesOn(t, pid)
 	if err != nil {
@@ -141,7 +143,7 @@ func TestEverythingIsRecorded(t *testing.T) {
 	if err := image.Unmarshal(m.Tree, &tree); err != nil {
 		t.Fatal(err)
 	}
-	if len(tree.Tasks) < 2 || len(tree.Tasks) != r.Tasks || len(m.PIDs) != r.Threads || o.committed != 1 {
+	if len(tree.Tasks) != 2 || len(tree.Tasks) != r.Tasks || len(m.PIDs) != r.Threads || o.committed != 1 {
 		t.Errorf("%d tasks, reported %d, %d PIDs, %d commits", len(tree.Tasks), r.Tasks, len(m.PIDs), o.committed)
 	}
 	sorts := map[plan.Site]int{}
@@ -202,7 +204,7 @@ func TestFailuresLeaveTheTreeAlone(t *testing.T) {
 
 // TestAnyNameIsRecorded has a process whose name is no text.
 func TestAnyNameIsRecorded(t *testing.T) {
-	pid := victim(t, `printf '\377\033\n' > /proc/self/comm; `)
+	pid := victim(t, `printf '\377\033\n' > /proc/self/comm; sleep 1000 & wait`)
 	var o output
 	if _, err := Run(Options{PID: pid, Table: toys(), Header: image.Header{Class: image.ClassSelf}, Output: o.open}); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// print writes the table: for small targets milliseconds beyond the floor, for large ones the share of the floor's throughput.
+// print writes the table: for small targets milliseconds beyond the floor, in all and for each
+// thread, process or mapping, for large ones the share of the floor's throughput.
 func print(w io.Writer, rows []row, criu bool) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer t.Flush()
@@ -32,7 +33,11 @@ func (r row) against(took, floor time.Duration) string {
 	if r.memory > 0 {
 		return fmt.Sprintf("%.0f %%", 100*floor.Seconds()/took.Seconds())
 	}
-	return "+" + ms(took-floor)
+	over := "+" + ms(took-floor)
+	if r.pieces > 0 {
+		over += fmt.Sprintf(", %.0f µs each", (took-floor).Seconds()*1e6/float64(r.pieces))
+	}
+	return over
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }

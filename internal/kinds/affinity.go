@@ -29,29 +29,48 @@ const maxCPU = 1<<16 - 1
 // Affinity keeps the CPUs that a thread may run on (sched_setaffinity(2)). A
 // thread that may run on every CPU of its machine may do so on any other.
 func Affinity() kind.Kind {
+	var machine onlineCPUs
 	return kind.New(kind.Spec[*kind.ThreadSite, affinityRecord]{
-		Name:  "affinity",
-		At:    plan.Thread,
-		Dump:  dumpAffinity,
+		Name: "affinity",
+		At:   plan.Thread,
+		Dump: func(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (affinityRecord, error) {
+			return dumpAffinity(t, &machine)
+		},
 		Check: affinityRecord.check,
 		Plan:  affinityRecord.plan,
 	})
 }
 
-func dumpAffinity(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (affinityRecord, error) {
+// onlineCPUs is the mask of the machine's CPUs, the same for all threads and
+// read for the first of them.
+type onlineCPUs struct{ mask []byte }
+
+func (o *onlineCPUs) read(do kind.Doer) ([]byte, error) {
+	if o.mask != nil {
+		return o.mask, nil
+	}
+	text, err := readFile(do, "/sys/devices/system/cpu/online")
+	if err != nil {
+		return nil, err
+	}
+	cpus, err := parseCPUs(string(bytes.TrimSpace(text)))
+	if err != nil {
+		return nil, err
+	}
+	o.mask = maskOf(cpus)
+	return o.mask, nil
+}
+
+func dumpAffinity(t *kind.ThreadSite, machine *onlineCPUs) (affinityRecord, error) {
 	mine, err := parseCPUs(t.Status.CpusAllowedList)
 	if err != nil {
 		return affinityRecord{}, err
 	}
-	text, err := readFile(t.Do, "/sys/devices/system/cpu/online")
+	online, err := machine.read(t.Do)
 	if err != nil {
 		return affinityRecord{}, err
 	}
-	online, err := parseCPUs(string(bytes.TrimSpace(text)))
-	if err != nil {
-		return affinityRecord{}, err
-	}
-	if subset(maskOf(online), maskOf(mine)) {
+	if subset(online, maskOf(mine)) {
 		return affinityRecord{}, nil
 	}
 	return affinityRecord{mine}, nil

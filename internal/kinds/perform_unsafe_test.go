@@ -101,6 +101,11 @@ func aside(t *testing.T, f func()) {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
+		// The runtime preempts by SIGURG, and expects its own signal stack.
+		urgent := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGURG - 1)}}
+		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &urgent, nil); err != nil {
+			t.Error(err)
+		}
 		f()
 	}()
 	<-done

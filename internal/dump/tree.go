@@ -127,6 +127,7 @@ func (s *session) process(pid int) (*process, error) {
 	if p.tids, err = dir.Threads(); err != nil {
 		return nil, err
 	}
+	leaderFirst(p.tids, pid)
 	if p.zombie && len(p.tids) > 1 {
 		s.refuse(p.name(), kind.Unsupportedf("its first thread has exited while others run"))
 	}
@@ -135,6 +136,15 @@ func (s *session) process(pid int) (*process, error) {
 	}
 	s.keep(p.pidfd)
 	return p, nil
+}
+
+// leaderFirst puts the leader before the other threads: numbers wrap around
+// at pid_max, so that it need not have the lowest.
+func leaderFirst(tids []int, leader int) {
+	if i := slices.Index(tids, leader); i > 0 {
+		copy(tids[1:], tids[:i])
+		tids[0] = leader
+	}
 }
 
 // procFiles is a Proc over a directory of /proc that remembers what it read.

@@ -141,9 +141,21 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 	if len(s.refused) > 0 {
 		return nil, &Refused{s.refused}
 	}
-	body, err := image.Marshal(t)
+	body, err := encode(t)
 	o.Header.Xstate = s.xstate
 	return &image.Manifest{Header: o.Header, PIDs: pids(t), Tree: body, Records: s.records}, err
+}
+
+// checkedFrom is the size from which an encoded tree is read back before it
+// is relied on: the format has bounds that only a huge tree can exceed.
+const checkedFrom = 1 << 20
+
+func encode(t *kind.Tree) ([]byte, error) {
+	body, err := image.Marshal(t)
+	if err == nil && len(body) > checkedFrom {
+		err = image.Unmarshal(body, new(kind.Tree))
+	}
+	return body, err
 }
 
 // pids lists every number that the tree occupies.

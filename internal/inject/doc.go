@@ -13,10 +13,17 @@
 // The tool may be killed at any instruction, and the target then runs on as if
 // it had never been seized. Every step keeps this: while a thread of the
 // target has anything but its own registers, they lead through a signal frame
-// back to its own (heal.go says how). Nothing on the way uses a signal: no
+// back to its own (home.go says how). Nothing on the way uses a signal: no
 // single step and no breakpoint, since the kernel resets a SIGTRAP action that
 // is ignored or blocked (force_sig_info_to_task) and leaves the trap flag set
 // when the tracer dies.
+//
+// What a death of the tool may leave behind: the Space stays mapped if other
+// threads than that of Open were in it; a call that answers a stop with EINTR
+// may do so if the tool dies within the microseconds between the stop and
+// Thread.smooth; a call with a time-out that ran in a program's thread starts
+// anew with all of it; and where a seccomp filter was suspended it is in force
+// again, and must allow munmap, ppoll and rt_sigreturn.
 //
 // # The law of a restore
 //
@@ -44,7 +51,7 @@
 // State (what the thread had when it stopped, whatever runs in it meanwhile):
 //
 //	th.Regs() (abi.Regs, error);        th.SetRegs(abi.Regs) error
-//	th.XState() ([]byte, error);        th.SetXState([]byte) error
+//	th.XState() ([]byte, error);        th.SetXState([]byte) error  // cut to what it may use; fitted to this processor
 //	th.SigMask() (abi.SigSet, error);   th.SetSigMask(abi.SigSet) error
 //	th.PeekSignals(shared bool) ([]abi.Siginfo, error)
 //	th.Rseq() (abi.RSeqConfig, error);  th.UserDispatch() (abi.UserDispatch, error)

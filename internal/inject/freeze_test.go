@@ -256,19 +256,56 @@ func got[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-// With a seccomp filter that allows next to nothing, programs still run, and
-// so does the target after.
-func TestSeccomp(t *testing.T) {
-	pid, _, out := startOther(t, "seccomp")
+// Programs run, and so does the target after, under a seccomp filter that
+// allows next to nothing, with all memory locked, and where no memory may be
+// both writable and executable.
+func TestUnderRules(t *testing.T) {
+	for _, mode := range []string{"seccomp", "mlockall", "mdwe"} {
+		t.Run(mode, func(t *testing.T) {
+			pid, _, out := startOther(t, mode)
+			tr := newTracer(t)
+			for i := range 20 {
+				if err := injectOnce(tr, pid, false); err != nil {
+					t.Fatal(i, err)
+				}
+			}
+			for range 3 {
+				if _, err := out.ReadString('\n'); err != nil {
+					t.Fatalf("the target ended: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A thread that is killed while it runs programs takes nothing with it that
+// the tool would stumble over.
+func TestKilledWhileInjected(t *testing.T) {
+	pid, _, _ := startOther(t, "spawn")
 	tr := newTracer(t)
-	for i := range 20 {
-		if err := injectOnce(tr, pid, false); err != nil {
-			t.Fatal(i, err)
+	f := must[*Frozen](t)(tr.Freeze(lister(pid), 0, soon()))
+	s := must[*Space](t)(Open(f.Threads[pid], 1<<20))
+	for _, th := range f.Threads {
+		if err := s.Start(th, asks()); err != nil {
+			t.Fatal(err)
 		}
 	}
-	for range 2 {
-		if _, err := out.ReadString('\n'); err != nil {
-			t.Fatalf("the target ended: %v", err)
+	unix.Kill(pid, unix.SIGKILL)
+	for _, th := range f.Threads {
+		if err := s.Finish(th); err != nil && !errors.Is(err, ErrGone) {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(s.Close(), f.Thaw()); err != nil {
+		t.Error(err)
+	}
+	// The tracer is the parent here: it may have reaped the process.
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if st, err := readStatus(pid); err != nil || st.state == 'Z' {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the process is still there")
 		}
 	}
 }

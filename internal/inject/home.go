@@ -1,10 +1,9 @@
 package inject
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -249,75 +248,31 @@ func (s *Space) boot(r *abi.Regs) {
 	r.Rdi, r.Rsi, r.Rdx = s.data.lo, s.data.hi-s.data.lo, unix.PROT_READ|unix.PROT_WRITE
 }
 
-// step has the home thread make one call, at S, and stops it right after.
-// It goes by the stop at the entry of the call: a single step would end in a
-// SIGTRAP, and would leave its trap flag behind if the tool died.
-func (s *Space) step(r abi.Regs) (ret uint64, err error) {
-	t := s.home.thread
-	if err := t.setRegs(r); err != nil {
-		return 0, err
-	}
-	// Only now: before, a death of the tool would leave everything blocked.
-	if err := t.setMask(allSignals); err != nil {
-		return 0, err
-	}
-	deadline := time.Now().Add(stopTime)
-	if err := t.untilCall(deadline); err != nil {
-		return 0, err
-	}
-	if err := kernelio.PtraceInterrupt(t.tid); err != nil {
-		return 0, t.fail("interrupting", err)
-	}
-	if err := t.resume(0); err != nil {
-		return 0, err
-	}
-	if err := t.waitEventStop(deadline); err != nil {
-		return 0, err
-	}
-	after, err := t.getRegs()
-	if err == nil && after.Rip != r.Rip+syscallSize {
-		err = fmt.Errorf("task %d stopped at %#x and not after the call at %#x", t.tid, after.Rip, r.Rip)
-	}
-	return after.Rax, err
-}
-
-// untilCall lets the thread run until it is about to make a system call.
-func (t *Thread) untilCall(deadline time.Time) error {
-	for sig := 0; ; {
-		if err := kernelio.PtraceSyscall(t.tid, sig); err != nil {
-			return t.fail("resuming", err)
-		}
-		ev, err := t.await(deadline)
-		if err != nil {
-			return err
-		}
-		if ev.Signal == int(unix.SIGTRAP)|syscallStop {
-			return nil
-		}
-		if sig = ev.Signal; ev.Event != 0 {
-			sig = 0
-		}
-	}
-}
-
 // Close puts everything back as it was. The thread of Open and all others
-// that ran programs are stopped as before.
+// that ran programs are stopped as before; those that have ended meanwhile are
+// passed over.
 func (s *Space) Close() error {
 	return s.tr.try(func() error {
 		defer s.mem.Close()
+		var all error
 		for t := range s.slots {
-			if t.own == nil || s.home != nil && t == s.home.thread {
-				continue
-			}
-			if err := s.restore(t); err != nil {
-				return err
+			if t.own != nil && (s.home == nil || t != s.home.thread) {
+				all = errors.Join(all, alive(s.restore(t)))
 			}
 		}
 		if s.home == nil {
-			return nil
+			return all
 		}
-		return s.close()
+		return errors.Join(all, alive(s.close()))
 	})
+}
+
+// alive drops the error that a thread has ended.
+func alive(err error) error {
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	return err
 }
 
 func (s *Space) close() error {
@@ -351,66 +306,4 @@ func (s *Space) restore(t *Thread) error {
 		return err
 	}
 	return nil
-}
-
-// guest makes the slot of a thread: its way out, and for others than the home
-// thread a frame. From the first of them on, the Space stays when the tool
-// dies.
-func (s *Space) guest(t *Thread, sl *slot) error {
-	h := s.home
-	if t == h.thread && h.scratch != 0 {
-		sl.leave = h.frameA()
-		return nil
-	}
-	if t != h.thread {
-		if err := t.CanInject(); err != nil {
-			return err
-		}
-		own, err := t.context(true)
-		if err != nil {
-			return err
-		}
-		if err := s.leaveCritical(t, own); err != nil {
-			return err
-		}
-		if err := s.share(); err != nil {
-			return err
-		}
-		t.own = own
-	}
-	return s.writeFrame(sl, t.own.frame(0))
-}
-
-// writeFrame makes the slot's frame in the Space.
-func (s *Space) writeFrame(sl *slot, f *abi.SigFrame) error {
-	at, err := s.data.take(f.Len())
-	if err != nil {
-		return err
-	}
-	if _, err := s.mem.WriteAt(f.Encode(at), int64(at)); err != nil {
-		return err
-	}
-	sl.frame, sl.leave = at, at
-	return nil
-}
-
-// share changes the home thread's way out to the one that leaves the Space
-// mapped.
-func (s *Space) share() error {
-	h := s.home
-	sl := s.slots[h.thread]
-	if h.scratch == 0 || sl.leave == h.frameB() {
-		return nil
-	}
-	sl.leave = h.frameB()
-	if sl.running != nil {
-		at := int64(sl.running.control + controlLeave)
-		_, err := s.mem.WriteAt(binary.LittleEndian.AppendUint64(nil, sl.leave), at)
-		return err
-	}
-	r, err := h.thread.getRegs()
-	if err != nil {
-		return err
-	}
-	return h.thread.setRegs(s.leaving(r, sl))
 }

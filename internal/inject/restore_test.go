@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -263,11 +264,19 @@ func awaitState(t *testing.T, pid int, state string) {
 	}
 }
 
-// freePID is a number that no task has, and that is not likely to be given
-// soon.
+// freePID is a number that no task has, and that the kernel will not give
+// soon, since it gave the ones after it just now.
 func freePID(t *testing.T) int {
 	t.Helper()
-	for pid := 20000 + os.Getpid()%1000; pid < 32000; pid++ {
+	text := must[[]byte](t)(os.ReadFile("/proc/sys/kernel/ns_last_pid"))
+	last, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pid := last - 200; pid != last; pid-- {
+		if pid < 301 {
+			pid = 32000
+		}
 		if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 			return pid
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -196,8 +197,8 @@ func (s *Space) awaitEnd(t *Thread, sl *slot) (state, last uint64, err error) {
 	var b [16]byte
 	for {
 		if _, err := s.mem.ReadAt(b[:], int64(sl.running.control)); err != nil {
-			if _, _, dead := t.poll(); dead != nil {
-				return 0, 0, dead
+			if errors.Is(err, io.ErrUnexpectedEOF) { // no address space any more
+				return 0, 0, t.gone()
 			}
 			return 0, 0, fmt.Errorf("task %d: %w (%w)", t.tid, ErrHealed, err)
 		}

@@ -223,9 +223,28 @@ func (t *Thread) await(deadline time.Time) (kernelio.TaskEvent, error) {
 			return ev, err
 		}
 		if w.pause(); w.expired(deadline) {
-			return ev, fmt.Errorf("task %d%s: %w", t.tid, where(t.tid), ErrDeadline)
+			return ev, t.late()
+		}
+		if w.turns%yields == 0 && t.ended() {
+			return ev, t.gone()
 		}
 	}
+}
+
+// late is the error of a thread that did not stop in time.
+func (t *Thread) late() error {
+	if t.ended() {
+		return t.gone()
+	}
+	return fmt.Errorf("task %d%s: %w", t.tid, where(t.tid), ErrDeadline)
+}
+
+// ended says whether the thread has ended although no wait has reported it:
+// a leader is reported only when the other threads of its process are reaped
+// (delay_group_leader).
+func (t *Thread) ended() bool {
+	st, err := readStatus(t.tid)
+	return err != nil || st.state == 'Z' || st.state == 'X'
 }
 
 // poll looks whether the thread has stopped or ended.

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -135,6 +136,17 @@ static void filtered(void)
 	}
 }
 
+// Rules about memory that a Space must keep to.
+static void rules(const char *mode)
+{
+	if (!strcmp(mode, "mlockall") && mlockall(MCL_CURRENT | MCL_FUTURE))
+		_exit(5);
+	// PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN: no page is ever writable and
+	// executable, nor becomes executable.
+	if (!strcmp(mode, "mdwe") && prctl(65, 1, 0, 0, 0))
+		_exit(6);
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argv[1];
@@ -152,7 +164,9 @@ int main(int argc, char **argv)
 		handler_due();
 	if (!strcmp(mode, "seccomp"))
 		filtered();
-	say("ok\n");
-	for (;;)
-		pause();
+	rules(mode);
+	for (;;) {
+		say("ok\n");
+		nap(20);
+	}
 }

@@ -197,8 +197,9 @@ func (s *Space) awaitEnd(t *Thread, sl *slot) (state, last uint64, err error) {
 	var b [16]byte
 	for {
 		if _, err := s.mem.ReadAt(b[:], int64(sl.running.control)); err != nil {
-			if errors.Is(err, io.ErrUnexpectedEOF) { // no address space any more
-				return 0, 0, t.gone()
+			if errors.Is(err, io.ErrUnexpectedEOF) { // it has no memory any more: it is about to end
+				_, err := t.await(time.Now().Add(stopTime))
+				return 0, 0, errors.Join(t.gone(), err)
 			}
 			return 0, 0, fmt.Errorf("task %d: %w (%w)", t.tid, ErrHealed, err)
 		}

@@ -225,26 +225,35 @@ func (t *Thread) await(deadline time.Time) (kernelio.TaskEvent, error) {
 		if w.pause(); w.expired(deadline) {
 			return ev, t.late()
 		}
-		if w.turns%yields == 0 && t.ended() {
-			return ev, t.gone()
+		if w.turns%yields == 0 {
+			if err := t.ended(); err != nil {
+				return ev, err
+			}
 		}
 	}
 }
 
 // late is the error of a thread that did not stop in time.
 func (t *Thread) late() error {
-	if t.ended() {
-		return t.gone()
+	if err := t.ended(); err != nil {
+		return err
 	}
 	return fmt.Errorf("task %d%s: %w", t.tid, where(t.tid), ErrDeadline)
 }
 
-// ended says whether the thread has ended although no wait has reported it:
-// a leader is reported only when the other threads of its process are reaped
-// (delay_group_leader).
-func (t *Thread) ended() bool {
+// ended returns an error that wraps ErrGone if the thread has ended, also if
+// no wait reports it: a leader is reported only when the other threads of its
+// process are reaped (delay_group_leader). Any other is reaped first, or its
+// parent would not see its end.
+func (t *Thread) ended() error {
 	st, err := readStatus(t.tid)
-	return err != nil || st.state == 'Z' || st.state == 'X'
+	if err == nil && st.state != 'Z' && st.state != 'X' {
+		return nil
+	}
+	if _, _, err := t.poll(); err != nil {
+		return err
+	}
+	return t.gone()
 }
 
 // poll looks whether the thread has stopped or ended.

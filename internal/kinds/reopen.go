@@ -26,9 +26,6 @@ func reopen(inode kind.InodeRef, flags uint32, out plan.Ref) plan.Call {
 	if flags&oTmpfile != 0 {
 		flags &^= unix.O_DIRECTORY // it is a part of O_TMPFILE
 	}
-	if flags&oTmpfile != 0 {
-		flags &^= unix.O_DIRECTORY // of the directory that O_TMPFILE is given
-	}
 	flags = flags&^onlyAtOpen | unix.O_CLOEXEC | unix.O_NOCTTY
 	return plan.Call{
 		Nr:   unix.SYS_OPENAT,

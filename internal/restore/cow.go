@@ -90,7 +90,6 @@ func (s *session) carryEarly(stage plan.Stage, mm plan.Ref) error {
 	for st := range s.upTo(stage) {
 		if early[st] {
 			ps = append(ps, &progress{step: st})
-			st.done = true
 		}
 	}
 	return s.carry(ps)
@@ -100,7 +99,7 @@ func (s *session) carryEarly(stage plan.Stage, mm plan.Ref) error {
 func (s *session) upTo(stage plan.Stage) iter.Seq[*step] {
 	return func(yield func(*step) bool) {
 		for i := range s.steps {
-			if st := &s.steps[i]; st.Stage <= stage && !st.done && len(st.Ops) > 0 && !yield(st) {
+			if st := &s.steps[i]; st.Stage <= stage && st.next < len(st.Ops) && !yield(st) {
 				return
 			}
 		}

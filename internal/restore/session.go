@@ -39,7 +39,6 @@ type step struct {
 	kind string // that planned it
 	next int    // of its operations, the one that comes next
 	of   *content
-	done bool // ahead of its stage
 }
 
 // body is a process of the tree as it is being built.

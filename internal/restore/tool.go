@@ -45,7 +45,7 @@ func (p *progress) done() bool { return p.step.next == len(p.step.Ops) }
 func progressOf(steps []step) []*progress {
 	var out []*progress
 	for i := range steps {
-		if st := &steps[i]; st.next < len(st.Ops) && !st.done {
+		if st := &steps[i]; st.next < len(st.Ops) {
 			out = append(out, &progress{step: &steps[i]})
 		}
 	}

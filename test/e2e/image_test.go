@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/test/harness"
@@ -36,11 +35,7 @@ func (j *job) refused(what string, image []byte) (harness.Result, bool) {
 		return harness.Result{}, false
 	}
 	defer os.Remove(path)
-	res, err := shared.reaper.Run(harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", path}, Env: shared.env, Dir: "/"})
-	for tries := 0; tries < 500 && err == nil && res.Code() == cli.HostDiffers && !j.left(); tries++ {
-		time.Sleep(10 * time.Millisecond) // numbers have gone round, and a stranger has ours for a moment
-		res, err = shared.reaper.Run(harness.Command{Argv: res.Argv, Env: shared.env, Dir: "/"})
-	}
+	res, err := lucky(harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", path}})
 	switch {
 	case err != nil:
 		j.t.Error(err)

@@ -101,7 +101,11 @@ func TestPIDInUse(t *testing.T) {
 	if res := ckpt(t, "--sign", "-o", image, strconv.Itoa(j.pid)); !res.OK() {
 		t.Fatal(res)
 	}
-	refusal(t, rstr(t, "--verify", "--detach", image), cli.HostDiffers, strconv.Itoa(j.pid), "counter")
+	res, err := once(harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", image}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, res, cli.HostDiffers, strconv.Itoa(j.pid), "counter")
 	j.goesOn(3)
 	if n := len(j.ours()); n != 1 {
 		t.Errorf("%d processes of the job", n)
@@ -212,8 +216,7 @@ func TestWait(t *testing.T) {
 	was := j.progress().Seq
 	ended := make(chan harness.Result, 1)
 	go func() {
-		res, err := shared.reaper.Run(harness.Command{
-			Argv: []string{shared.tool("rstr"), "--verify", "--copy-status", image}, Env: shared.env, Dir: "/"})
+		res, err := lucky(harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--copy-status", image}})
 		if err != nil {
 			t.Error(err)
 		}

@@ -15,6 +15,9 @@ type Kind interface {
 	Version() uint16
 	Site() plan.Site
 	Claims() bool
+	// Always says that the kind contributes to every site of the sort: a
+	// record that is not there was left out by whoever made the image.
+	Always() bool
 	Match(site any) bool
 	Ask(site any) []plan.Call
 	// Dump gives the record, encoded. It may return an *Unsupported.

@@ -17,7 +17,9 @@ type Spec[S, R any] struct {
 	// matches. Others contribute.
 	Claims bool
 	// Match says whether the kind has something to say about the site. Nil
-	// matches every site of the sort.
+	// matches every site of the sort; an image in which one has no record is
+	// refused then. What restricts a program should therefore be recorded
+	// even where it doesn't.
 	Match func(S) bool
 	// Ask lists calls that only the target itself can answer. They run in a
 	// frozen task. Their results are forgeable by the target: R must then
@@ -47,6 +49,8 @@ func (k typed[S, R]) Name() string    { return k.Spec.Name }
 func (k typed[S, R]) Version() uint16 { return k.Ver }
 func (k typed[S, R]) Site() plan.Site { return k.At }
 func (k typed[S, R]) Claims() bool    { return k.Spec.Claims }
+
+func (k typed[S, R]) Always() bool { return k.Spec.Match == nil && !k.Spec.Claims }
 
 func (k typed[S, R]) Match(site any) bool {
 	s, ok := site.(S)

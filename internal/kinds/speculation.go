@@ -21,9 +21,8 @@ type speculationRecord struct {
 // not show there; it then lasts longer.
 func Speculation() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, speculationRecord]{
-		Name:  "speculation",
-		At:    plan.Thread,
-		Match: func(t *kind.ThreadSite) bool { return speculationOf(t) != speculationRecord{} },
+		Name: "speculation",
+		At:   plan.Thread,
 		Dump: func(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (speculationRecord, error) {
 			return speculationOf(t), nil
 		},

@@ -24,6 +24,7 @@ type content struct {
 	mmOf     map[uint32]uint32           // address space of each mapping
 	claimed  map[plan.Ref]bool
 	told     map[told]bool
+	always   map[plan.Ref]int                    // how many records an object has of kinds that every one of its sort has
 	forks    map[uint32]*fork                    // what address spaces share; nil: none does
 	cloner   map[*kind.TaskNode]*kind.TaskNode   // who makes a process
 	clones   map[*kind.TaskNode][]*kind.TaskNode // and the other way round
@@ -45,7 +46,7 @@ type record struct {
 func decode(m *image.Manifest, table kind.Table) (*content, error) {
 	c := &content{manifest: m, tree: &kind.Tree{}, threads: map[uint32]*kind.ThreadNode{}, taskOf: map[uint32]uint32{}, tasks: map[uint32]*kind.TaskNode{},
 		byPID: map[kind.PID]bool{}, mms: map[uint32]*kind.MMNode{}, tables: map[uint32]*kind.FDTableNode{},
-		reps: map[plan.Ref]*kind.TaskNode{}, mmOf: map[uint32]uint32{}, claimed: map[plan.Ref]bool{}, told: map[told]bool{}}
+		reps: map[plan.Ref]*kind.TaskNode{}, mmOf: map[uint32]uint32{}, claimed: map[plan.Ref]bool{}, told: map[told]bool{}, always: map[plan.Ref]int{}}
 	if err := image.Unmarshal(m.Tree, c.tree); err != nil {
 		return nil, fmt.Errorf("the tree: %w", err)
 	}
@@ -65,6 +66,9 @@ func decode(m *image.Manifest, table kind.Table) (*content, error) {
 		}
 	}
 	if err := c.complete(); err != nil {
+		return nil, bad("%w", err)
+	}
+	if err := c.wholly(table); err != nil {
 		return nil, bad("%w", err)
 	}
 	if err := c.checkShared(); err != nil {

@@ -105,6 +105,7 @@ func TestRefused(t *testing.T) {
 		"claimed twice":           {func(d *draft) { d.add(plan.OpenFile, 1, "odd", toyFile{}) }, "claimed twice"},
 		"told twice":              {func(d *draft) { d.add(plan.Task, 1, "note", nothing{}) }, "two records of kind note"},
 		"unclaimed":               {func(d *draft) { d.m.Records = d.m.Records[1:] }, "refers to inode 1"},
+		"a note left out":         {func(d *draft) { d.leaveOut(plan.Task, 2, "note") }, `process 102 ("two") has no record of kind note`},
 		"an absent task":          {func(d *draft) { d.add(plan.Task, 3, "note", nothing{}) }, "not in the tree"},
 		"an absent mapping":       {func(d *draft) { d.add(plan.Mapping, 4, "mapping", nothing{}) }, "not in the tree"},
 		"a contributor alone":     {func(d *draft) { d.add(plan.OpenFile, 3, "even", toyFile{}) }, "not in the tree"},

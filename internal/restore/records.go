@@ -3,6 +3,7 @@ package restore
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -59,11 +60,44 @@ func (c *content) enter(r *record) error {
 		return fmt.Errorf("%s has two records of kind %s", r.ref, by.kind)
 	}
 	c.told[by] = true
+	if r.kind.Always() {
+		c.always[r.ref]++
+	}
 	if r.kind.Claims() {
 		if c.claimed[r.ref] {
 			return fmt.Errorf("%s is claimed twice", r.ref)
 		}
 		c.claimed[r.ref] = true
+	}
+	return nil
+}
+
+// wholly wants a record of each kind that says something of every object of
+// its sort. An image that left one out would restore a program without what
+// the record restricts: its credentials, its limits.
+func (c *content) wholly(table kind.Table) error {
+	every := map[plan.Site][]kind.Kind{}
+	for _, k := range table {
+		if k.Always() {
+			every[k.Site()] = append(every[k.Site()], k)
+		}
+	}
+	whole := func(ref plan.Ref) error {
+		if c.always[ref] == len(every[ref.Site]) {
+			return nil
+		}
+		i := slices.IndexFunc(every[ref.Site], func(k kind.Kind) bool { return !c.told[told{ref, k.Name()}] })
+		return fmt.Errorf("%s has no record of kind %s", c.nameOf(ref), every[ref.Site][i].Name())
+	}
+	for id := range c.tables {
+		if err := whole(plan.Ref{Site: plan.FDTable, ID: id}); err != nil {
+			return err
+		}
+	}
+	for ref := range c.claimed {
+		if err := whole(ref); err != nil {
+			return err
+		}
 	}
 	return nil
 }

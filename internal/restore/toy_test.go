@@ -2,6 +2,7 @@ package restore
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 )
 
 // The kinds that the tests of the engine know: one that claims for each site,
-// and one that contributes.
+// one that contributes to each process, and one to some files.
 type (
 	nothing struct{}
 	toyFile struct {
@@ -50,7 +51,7 @@ func toys() kind.Table {
 		}),
 		toy[*kind.FileSite]("pair", plan.OpenFile, true, planPair),
 		toy[*kind.FileSite]("odd", plan.OpenFile, true, planOdd),
-		kind.New(kind.Spec[*kind.FileSite, toyFile]{Name: "even", At: plan.OpenFile,
+		kind.New(kind.Spec[*kind.FileSite, toyFile]{Name: "even", At: plan.OpenFile, Match: func(*kind.FileSite) bool { return false },
 			Check: func(r toyFile) error {
 				if r.Even%2 != 0 {
 					return errors.New("odd")
@@ -142,7 +143,7 @@ func newDraft(t *testing.T) *draft {
 		at    plan.Site
 		kind  string
 		count uint32
-	}{{plan.Inode, "inode", 1}, {plan.Task, "task", 2}, {plan.Thread, "thread", 3}, {plan.MM, "mm", 2}, {plan.FS, "fs", 2},
+	}{{plan.Inode, "inode", 1}, {plan.Task, "task", 2}, {plan.Task, "note", 2}, {plan.Thread, "thread", 3}, {plan.MM, "mm", 2}, {plan.FS, "fs", 2},
 		{plan.SigHand, "sighand", 2}, {plan.Mapping, "mapping", 3}} {
 		for id := range r.count {
 			d.add(r.at, id+1, r.kind, nothing{})
@@ -150,7 +151,6 @@ func newDraft(t *testing.T) *draft {
 	}
 	d.add(plan.OpenFile, 1, "file", toyFile{Inode: 1})
 	d.add(plan.OpenFile, 2, "odd", toyFile{Peer: 1, Owner: 102, Task: 2, Inode: 1})
-	d.add(plan.Task, 1, "note", nothing{})
 	return d
 }
 
@@ -160,6 +160,11 @@ func (d *draft) add(at plan.Site, id uint32, name string, body any) {
 		d.t.Fatal(err)
 	}
 	d.m.Records = append(d.m.Records, image.Record{Site: uint8(at), ID: id, Kind: name, Version: 1, Body: b})
+}
+
+// leaveOut drops a record.
+func (d *draft) leaveOut(at plan.Site, id uint32, name string) {
+	d.m.Records = slices.DeleteFunc(d.m.Records, func(r image.Record) bool { return r.Site == uint8(at) && r.ID == id && r.Kind == name })
 }
 
 // set replaces a record.

@@ -77,6 +77,8 @@ var open = []layer{
 	{"internal/kind/kindtest", nil, "a suite for tests, linked into no command (TestTestCodeStaysOut)"},
 	{"test/harness", nil, "runs the built commands in tests and benchmarks, linked into no command"},
 	{"test/e2e", nil, "tests only"},
+	{"test/vm", nil, "runs programs in virtual machines for tests, linked into no command"},
+	{"test/vm/init", nil, "PID 1 of those machines"},
 	{"bench", nil, "measures the built commands, linked into no command"},
 }
 
@@ -100,7 +102,7 @@ var unreachable = []struct{ from, to, why string }{
 }
 
 // syscallers may call into syscall and x/sys/unix; everybody else may only name their constants and types.
-var syscallers = []string{"internal/kernelio", "internal/inject", "test/harness", "bench"}
+var syscallers = []string{"internal/kernelio", "internal/inject", "test/harness", "test/vm/init", "bench"}
 
 // harmless are functions of syscall and x/sys/unix that compute and never enter the kernel.
 var harmless = []string{

@@ -32,6 +32,8 @@ type options struct {
 	copy    bool
 	show    bool
 	spool   int64
+	plan    bool // say what would be done, and do nothing
+	json    bool
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.
@@ -50,6 +52,8 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.StringVar(&o.trust, "verify", "", "insist on a trusted signature; with a `FILE` of allowed signers, on one that it trusts too")
 	f.Lookup("verify").NoOptDefVal = ownTrust
 	expect := f.String("expect", "", "accept only the image whose manifest is `sha256:DIGEST`, as ckpt show prints it")
+	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
+	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
 	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")
 	f.BoolVarP(&o.detach, "detach", "W", false, "leave the tree to itself once it runs")
 	f.BoolVar(&o.copy, "copy-status", false, "end as the tree's root ends")
@@ -68,6 +72,8 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 		err = o.tooMany(f.Args())
 	case o.detach && (*wait || o.copy || o.show):
 		err = cli.Misuse("--detach excludes --wait, --copy-status and --show-status")
+	case o.json && !o.plan:
+		err = cli.Misuse("--json goes with --plan")
 	default:
 		o.expect, err = digest(*expect)
 	}

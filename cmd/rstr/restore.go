@@ -2,12 +2,13 @@ package main
 
 import (
 	"errors"
-	"os"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
+	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/kinds"
+	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
@@ -22,6 +23,9 @@ func restoreTree(args []string, s *streams) (int, error) {
 	r, img, err := o.build(s)
 	if err != nil {
 		return 0, o.explain(err, img)
+	}
+	if o.plan {
+		return 0, nil
 	}
 	took := time.Since(start)
 	raw := img.Manifest().Totals.Raw
@@ -47,18 +51,17 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	caller, err := restore.FactsOfCaller()
+	ro, err := restoreOptions(img)
 	if err != nil {
 		return nil, img, err
 	}
-	kernel, err := host.Kernel()
-	if err != nil {
-		return nil, img, err
+	if o.plan {
+		progress.Stop()
+		return nil, img, o.showPlan(img, ro, s)
 	}
-	r, err := restore.Run(img, restore.Options{Table: kinds.All(), Caller: caller, Kernel: kernel,
-		Granted: img.Verdict().Grants && os.Getuid() == 0 && os.Geteuid() == 0,
-		Begin:   func() error { return consume(img, time.Now()) },
-		Watch:   func(total uint64, done func() uint64) { progress.Watch("restored", total, done) }})
+	ro.Begin = func() error { return consume(img, time.Now()) }
+	ro.Watch = func(total uint64, done func() uint64) { progress.Watch("restored", total, done) }
+	r, err := restore.Run(img, ro)
 	progress.Stop()
 	var after *restore.AfterError
 	if errors.As(err, &after) {
@@ -66,4 +69,33 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 		err = nil
 	}
 	return r, img, err
+}
+
+// restoreOptions are the facts that a restore depends on.
+func restoreOptions(img *verify.Image) (restore.Options, error) {
+	o := restore.Options{Table: kinds.All()}
+	var err error
+	if o.Caller, err = restore.FactsOfCaller(); err != nil {
+		return o, err
+	}
+	if o.Kernel, err = host.Kernel(); err != nil {
+		return o, err
+	}
+	r := request(img, o.Caller)
+	o.Judge = func(wants []policy.Want) policy.Decision {
+		r.Wants = wants
+		return (*policy.Policy)(nil).Judge(r)
+	}
+	return o, nil
+}
+
+// request is what a policy judges by, but for the wants.
+func request(img *verify.Image, c kind.Caller) policy.Request {
+	h := &img.Manifest().Header
+	return policy.Request{
+		Verdict: img.Verdict(), Host: h.Host, ThisHost: host.MachineID(), DumpedBy: h.Caller.UID,
+		Caller:   policy.Subject{UID: uint32(c.UID.Real), GID: uint32(c.GID.Real)},
+		Held:     c.Caps.Permitted,
+		RealRoot: c.UID == kind.UIDs{}, Now: time.Now(),
+	}
 }

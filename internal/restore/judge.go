@@ -6,17 +6,11 @@ import (
 
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/internal/policy"
 )
 
-// Want is an authority that the restore of an object needs beyond what a
-// plain process of the caller has.
-type Want struct {
-	Object string
-	Need   plan.Need
-}
-
 // NeedsError says that the image asks for what nobody granted.
-type NeedsError struct{ Wants []Want }
+type NeedsError struct{ Wants []policy.Judged }
 
 func (e *NeedsError) Error() string {
 	var lines []string
@@ -28,19 +22,24 @@ func (e *NeedsError) Error() string {
 
 // wants lists what a plan needs, with the numbers of the tree, which are the
 // engine's own need.
-func (c *content) wants(steps []step, caller *kind.Caller) []Want {
-	var out []Want
+func (c *content) wants(steps []step, caller *kind.Caller) []policy.Want {
+	root := fmt.Sprintf("process %d", c.tree.Tasks[0].PID)
+	var out []policy.Want
+	add := func(object string, n plan.Need) {
+		out = append(out, policy.Want{Object: object, Need: n})
+	}
 	if caller.UID.Real == 0 || caller.UID.Effective == 0 {
-		out = append(out, Want{Object: fmt.Sprintf("process %d", c.tree.Tasks[0].PID),
-			Need: plan.Need{Demand: "uid:0", Why: "it would run as root"}})
+		add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
 	}
 	if !caller.Caps.Effective.Has(capCheckpointRestore) && !caller.Caps.Effective.Has(capSysAdmin) {
-		out = append(out, Want{Object: fmt.Sprintf("process %d", c.tree.Tasks[0].PID),
-			Need: plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"}})
+		add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
 	}
 	for i := range steps {
+		if len(steps[i].Ops) == 0 {
+			continue // lost, whoever would grant it
+		}
 		for _, n := range steps[i].Needs {
-			out = append(out, Want{Object: steps[i].name() + ": " + steps[i].Text, Need: n})
+			add(steps[i].name()+": "+steps[i].Text, n)
 		}
 	}
 	return out
@@ -52,13 +51,19 @@ const (
 	capCheckpointRestore = 40
 )
 
-// judge refuses what is beyond the caller's own rights. Until there is a
-// policy, only root may use rights beyond a plain process's, and only for an
-// image that root's own trust vouches for.
-func (c *content) judge(steps []step, o *Options) error {
-	wants := c.wants(steps, &o.Caller)
-	if len(wants) == 0 || o.Granted {
+// judge asks for a decision on all that a plan needs. Without a judge nothing
+// is granted.
+func (o *Options) judge(wants []policy.Want) policy.Decision {
+	if o.Judge == nil {
+		return (*policy.Policy)(nil).Judge(policy.Request{Wants: wants})
+	}
+	return o.Judge(wants)
+}
+
+// refusal is the error of a decision; nil if everything is granted.
+func refusal(d policy.Decision) error {
+	if d.OK {
 		return nil
 	}
-	return &NeedsError{wants}
+	return &NeedsError{d.Refused()}
 }

@@ -54,21 +54,31 @@ type HostError struct{ What string }
 
 func (e *HostError) Error() string { return e.What }
 
-// preflight finds out, without creating anything, whether this host can
-// take the tree.
-func (c *content) preflight() error {
-	h := &c.manifest.Header
-	if h.Arch != runtime.GOARCH {
+// preflight finds out, without creating anything, what keeps this host from
+// taking the tree.
+func (c *content) preflight() []error {
+	var out []error
+	for _, look := range []func() error{c.checkArch, c.checkCPU, c.checkNumbers} {
+		if err := look(); err != nil {
+			out = append(out, err)
+		}
+	}
+	return out
+}
+
+func (c *content) checkArch() error {
+	if h := &c.manifest.Header; h.Arch != runtime.GOARCH {
 		return &HostError{fmt.Sprintf("the image is of a %+q machine, this one is %s", h.Arch, runtime.GOARCH)}
 	}
-	missing, err := missingFeatures(h.CPU)
-	if err != nil {
-		return err
+	return nil
+}
+
+func (c *content) checkCPU() error {
+	missing, err := missingFeatures(c.manifest.Header.CPU)
+	if err == nil && len(missing) > 0 {
+		err = &HostError{"this CPU lacks " + strings.Join(missing, ", ") + ", which the dumped programs may use"}
 	}
-	if len(missing) > 0 {
-		return &HostError{"this CPU lacks " + strings.Join(missing, ", ") + ", which the dumped programs may use"}
-	}
-	return c.checkNumbers()
+	return err
 }
 
 // checkNumbers looks whether the tree's PIDs are free. Threads count: a TID

@@ -1,14 +1,14 @@
 package restore
 
 import (
-	"fmt"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/internal/policy"
+	"github.com/ckptool/ckpt/pkg/credmap"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
 
@@ -17,9 +17,10 @@ type Options struct {
 	Table  kind.Table
 	Caller kind.Caller
 	Kernel string // release of the running kernel
-	// Granted: the caller is root and the image is vouched for by root's own
-	// trust, so that it may have whatever root may do.
-	Granted bool
+	// Map leads from the ids of the image to this host's; nil: they are the same.
+	Map *credmap.Map
+	// Judge decides on the authority that the tree needs; nil grants none.
+	Judge func([]policy.Want) policy.Decision
 	// Watch is told, when the building begins, how many bytes the image holds,
 	// and whom to ask how many are in their places; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
@@ -39,21 +40,11 @@ type Restored struct {
 // for what no dump wrote, *TakenError, *HostError, *StepError; an *AfterError
 // comes with a Restored, since the tree runs.
 func Run(img *verify.Image, o Options) (*Restored, error) {
-	c, err := decode(img.Manifest(), o.Table)
+	p, err := prepare(img.Manifest(), &o)
+	if err == nil {
+		err = p.refusal()
+	}
 	if err != nil {
-		return nil, err
-	}
-	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel})
-	if err := c.checkFlow(steps); err != nil {
-		return nil, err
-	}
-	if err := lost(steps); err != nil {
-		return nil, err
-	}
-	if err := c.judge(steps, &o); err != nil {
-		return nil, err
-	}
-	if err := c.preflight(); err != nil {
 		return nil, err
 	}
 	if o.Begin != nil {
@@ -61,23 +52,12 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 			return nil, err
 		}
 	}
-	s := &session{content: c, img: img, opts: o, steps: steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
+	s := &session{content: p.content, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
 		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}}
 	if o.Watch != nil {
 		o.Watch(s.manifest.Totals.Raw, s.placed.Load)
 	}
 	return s.attempt()
-}
-
-// lost refuses a plan that would lose a restriction: a step that has needs
-// and no operations says that something can't be given back.
-func lost(steps []step) error {
-	for i := range steps {
-		if st := &steps[i]; len(st.Ops) == 0 && len(st.Needs) > 0 {
-			return st.failed(fmt.Errorf("%s", st.Needs[0].Why))
-		}
-	}
-	return nil
 }
 
 func (s *session) attempt() (*Restored, error) {

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"unicode/utf16"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/policy"
+	"github.com/ckptool/ckpt/internal/restore"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+// forecast is what --plan shows, in words. Every string of it may hold what
+// an image says.
+type forecast struct {
+	Image     string     `json:"image"` // digest of the manifest
+	Signer    string     `json:"signer"`
+	Trusted   bool       `json:"trusted"`
+	Processes int        `json:"processes"`
+	Threads   int        `json:"threads"`
+	Steps     []stepLine `json:"steps,omitempty"`
+	Needs     []needLine `json:"needs"`
+	Lost      []string   `json:"lost"`
+	Host      []string   `json:"host"`
+	OK        bool       `json:"ok"`
+}
+
+type stepLine struct {
+	Stage  string `json:"stage"`
+	Object string `json:"object"`
+	Kind   string `json:"kind"`
+	Text   string `json:"text"`
+}
+
+type needLine struct {
+	Object  string   `json:"object"`
+	Demand  string   `json:"demand"`
+	Any     []string `json:"any,omitempty"`
+	Why     string   `json:"why"`
+	Granted bool     `json:"granted"`
+	By      string   `json:"by,omitempty"`
+	Nearest string   `json:"nearest,omitempty"`
+}
+
+// showPlan prints what a restore would do. It ends as the restore would have.
+func (o *options) showPlan(img *verify.Image, ro restore.Options, s *streams) error {
+	look, err := restore.Preview(img, ro)
+	if err != nil {
+		return err
+	}
+	f := forecastOf(look, img.Verdict(), s.speaker.Verbose)
+	if o.json {
+		err = f.writeJSON(s.out)
+	} else {
+		err = f.write(s.out)
+	}
+	if err != nil {
+		return err
+	}
+	return look.Err()
+}
+
+func forecastOf(look *restore.Outlook, v verify.Verdict, all bool) *forecast {
+	f := &forecast{Image: fmt.Sprintf("sha256:%x", v.Manifest), Signer: signer(v), Trusted: v.Trusted, Processes: look.Tasks,
+		Threads: look.Threads, Lost: texts(look.Lost), Host: texts(look.Host), Needs: []needLine{}, OK: look.Err() == nil}
+	for _, w := range look.Decision.Wants {
+		f.Needs = append(f.Needs, needLineOf(w))
+	}
+	if all {
+		for _, st := range look.Steps {
+			f.Steps = append(f.Steps, stepLine{st.Stage.String(), st.Object, st.Kind, st.Text})
+		}
+	}
+	return f
+}
+
+func needLineOf(w policy.Judged) needLine {
+	return needLine{Object: w.Object, Demand: w.Need.Demand, Any: w.Need.Any, Why: w.Need.Why, Granted: w.Granted, By: w.By, Nearest: w.Nearest}
+}
+
+func signer(v verify.Verdict) string {
+	switch {
+	case !v.Signed:
+		return "nobody"
+	case v.Signer == "":
+		return v.Key
+	}
+	return v.Signer
+}
+
+func texts(errs []error) []string {
+	out := []string{}
+	for _, err := range errs {
+		out = append(out, err.Error())
+	}
+	return out
+}
+
+// writeJSON prints ASCII only, so that no string can steer a terminal.
+func (f *forecast) writeJSON(w io.Writer) error {
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", asciiJSON(b))
+	return err
+}
+
+// asciiJSON escapes what can stand only in the strings of JSON.
+func asciiJSON(b []byte) []byte {
+	var out []byte
+	for _, r := range string(b) {
+		if r < 0x7f {
+			out = append(out, byte(r))
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			out = fmt.Appendf(out, "\\u%04x", unit)
+		}
+	}
+	return out
+}
+
+// write prints tables for people, in which no string can steer a terminal.
+func (f *forecast) write(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	line := func(cells ...any) {
+		for i, c := range cells {
+			if i > 0 {
+				io.WriteString(w, "\t")
+			}
+			io.WriteString(w, cli.Printable(fmt.Sprint(c)))
+		}
+		io.WriteString(w, "\n")
+	}
+	line("image", f.Image)
+	line("signed by", f.Signer+map[bool]string{true: ", trusted", false: ", not trusted"}[f.Trusted])
+	line("tree", fmt.Sprintf("%s, %s", cli.Count(f.Processes, "process"), cli.Count(f.Threads, "thread")))
+	for _, s := range f.Steps {
+		line("step", s.Stage, s.Object, s.Text)
+	}
+	for _, n := range f.Needs {
+		who := "granted by " + n.By
+		if !n.Granted {
+			who = "refused: " + n.Nearest
+		}
+		line("need", n.Demand, n.Object, n.Why, who)
+	}
+	for _, l := range f.Lost {
+		line("lost", l)
+	}
+	for _, h := range f.Host {
+		line("fails here", h)
+	}
+	return w.Flush()
+}

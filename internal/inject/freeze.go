@@ -91,8 +91,8 @@ func (f *Frozen) mayPass(tid int, err error) bool {
 	return errors.Is(err, ErrGone)
 }
 
-// vforkTime is how long a thread may take before it is looked at whether it
-// waits in vfork(2): such a thread does not stop before its child has called
+// vforkTime is how long threads may take before it is looked at which of them
+// wait in vfork(2): such a thread does not stop before its child has called
 // execve or ended.
 const vforkTime = 20 * time.Millisecond
 
@@ -100,23 +100,50 @@ const vforkTime = 20 * time.Millisecond
 // that what a stop does to a call (Thread.WaitStop) is made up for at once.
 func (f *Frozen) stop(fresh []*Thread, deadline time.Time) error {
 	var w waiter
-	soon := earlier(time.Now().Add(vforkTime), deadline)
-	for len(fresh) > 0 && !w.expired(soon) {
+	var free freed
+	look := earlier(time.Now().Add(vforkTime), deadline)
+	for len(fresh) > 0 {
 		rest, err := f.collect(fresh)
 		if err != nil {
 			return err
 		}
-		if len(rest) == len(fresh) {
-			w.pause()
-		}
-		fresh = rest
-	}
-	for _, t := range fresh {
-		if err := f.stopLate(t, deadline); err != nil {
+		back, err := free.catch(f, rest)
+		if err != nil {
 			return err
 		}
+		if len(rest) == len(fresh) && len(back) == 0 {
+			w.pause()
+		}
+		if fresh = append(rest, back...); !w.expired(look) {
+			continue
+		}
+		if fresh, err = f.late(fresh, &free, deadline); err != nil {
+			return err
+		}
+		look = earlier(time.Now().Add(vforkTime), deadline)
 	}
 	return nil
+}
+
+// late deals with those that take their time: some have ended, and nobody
+// says so; for those that wait in vfork their children run on.
+func (f *Frozen) late(fresh []*Thread, free *freed, deadline time.Time) (rest []*Thread, err error) {
+	if time.Now().After(deadline) {
+		return nil, fresh[0].late()
+	}
+	for _, t := range fresh {
+		if errors.Is(t.ended(), ErrGone) {
+			f.drop(t)
+			continue
+		}
+		rest = append(rest, t)
+		if inVfork(t.tid) {
+			if err := free.children(f, t, fresh); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return rest, nil
 }
 
 // collect looks once at each and returns those that are still running.
@@ -151,47 +178,62 @@ func (f *Frozen) drop(t *Thread) {
 	}
 }
 
-// stopLate waits for one that did not stop at once; if it waits in vfork, its
-// children run on until it stops.
-func (f *Frozen) stopLate(t *Thread, deadline time.Time) error {
-	var released []*Thread
-	if inVfork(t.tid) {
-		var err error
-		if released, err = f.releaseChildren(t); err != nil {
-			return err
-		}
-	}
-	_, err := t.WaitStop(deadline)
-	if errors.Is(err, ErrGone) {
-		f.drop(t)
-		err = nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, c := range released {
-		if err := c.Interrupt(); err != nil && !errors.Is(err, ErrGone) {
-			return err
-		}
-	}
-	if len(released) == 0 {
-		return nil
-	}
-	return f.stop(released, deadline)
-}
+// freed are threads that were stopped and run on until the one that waits for
+// them in vfork has stopped. They may call vfork themselves.
+type freed map[*Thread]*Thread
 
-// releaseChildren lets the stopped threads of t's children run.
-func (f *Frozen) releaseChildren(t *Thread) (released []*Thread, err error) {
+// children lets the stopped threads of t's children run. Those that a signal
+// stopped stay so: t waits for whoever lets them go on.
+func (free *freed) children(f *Frozen, t *Thread, running []*Thread) error {
 	for _, c := range f.Threads {
-		if c.stop.Kind == Running || !isChild(c.PID(), t.PID()) {
+		if c.stop.Kind != StopEvent || slices.Contains(running, c) || !isChild(c.PID(), t.PID()) {
 			continue
 		}
 		if err := c.resume(0); err != nil && !errors.Is(err, ErrGone) {
+			return err
+		}
+		if *free == nil {
+			*free = freed{}
+		}
+		(*free)[c] = t
+	}
+	return nil
+}
+
+// catch interrupts those whose parent is stopped, or has ended, and returns
+// them. The others go on from whatever stops them meanwhile.
+func (free freed) catch(f *Frozen, running []*Thread) (back []*Thread, err error) {
+	for c, t := range free {
+		if slices.Contains(running, t) {
+			err = free.goOn(f, c)
+		} else {
+			delete(free, c)
+			back = append(back, c)
+			err = c.interrupt()
+		}
+		if err != nil && !errors.Is(err, ErrGone) {
 			return nil, err
 		}
-		released = append(released, c)
 	}
-	return released, nil
+	return back, nil
+}
+
+// goOn lets a freed thread run again if something has stopped it.
+func (free freed) goOn(f *Frozen, c *Thread) error {
+	ev, stopped, err := c.poll()
+	switch {
+	case errors.Is(err, ErrGone):
+		delete(free, c)
+		f.drop(c)
+		return nil
+	case err != nil || !stopped:
+		return err
+	case ev.Event == unix.PTRACE_EVENT_STOP && ev.Signal != int(unix.SIGTRAP):
+		delete(free, c)
+		_, err := c.arrive(ev) // stopped by a signal, and so it stays
+		return err
+	}
+	return c.pass(ev)
 }
 
 func isChild(pid, of int) bool {

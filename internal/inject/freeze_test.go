@@ -118,9 +118,15 @@ func TestToolKilledWhileStopped(t *testing.T) {
 // A child of vfork that has not called execve yet keeps its parent from
 // stopping; it must be let go until it does.
 func TestFreezeVfork(t *testing.T) {
-	pid, _, _ := startOther(t, "vfork")
+	for _, mode := range []string{"vfork", "vfork-nested"} {
+		t.Run(mode, func(t *testing.T) { freezeVfork(t, mode) })
+	}
+}
+
+func freezeVfork(t *testing.T, mode string) {
+	pid, _, _ := startOther(t, mode)
 	tr := newTracer(t)
-	for range 5 {
+	for range 8 {
 		f := must[*Frozen](t)(tr.Freeze(treeLister(pid), 0, soon()))
 		if f.Threads[pid] == nil {
 			t.Fatal("the parent is not frozen")
@@ -133,6 +139,7 @@ func TestFreezeVfork(t *testing.T) {
 		if err := f.Thaw(); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(70 * time.Millisecond) // so that it is met at another place
 	}
 }
 

@@ -22,7 +22,7 @@ func TestFixtures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			j := fixture(t, name)
-			j.restless = name == "syscalls" // starts a child for each wait4
+			j.restless = name == "syscalls" || name == "vforks" // children come and go
 			j.runsOn()
 			for range fixtureCycles {
 				j.cycle()

@@ -46,6 +46,27 @@ static void vforks(long ms)
 	}
 }
 
+// One child of vfork has another, and both take their time.
+static void vforks_nested(long ms)
+{
+	say("ok\n");
+	for (;;) {
+		pid_t p = vfork();
+		if (p == 0) {
+			pid_t q = vfork();
+			if (q == 0) {
+				nap(ms);
+				execl("/bin/true", "true", NULL);
+				_exit(1);
+			}
+			nap(ms);
+			execl("/bin/true", "true", NULL);
+			_exit(1);
+		}
+		waitpid(p, NULL, 0);
+	}
+}
+
 static void *nothing(void *arg)
 {
 	nap(1);
@@ -154,6 +175,8 @@ int main(int argc, char **argv)
 		vforks(300);
 	if (!strcmp(mode, "vfork-forever"))
 		vforks(1000000000);
+	if (!strcmp(mode, "vfork-nested"))
+		vforks_nested(150);
 	if (!strcmp(mode, "spawn"))
 		spawn();
 	if (!strcmp(mode, "zombie"))

@@ -124,6 +124,37 @@ func asciiJSON(b []byte) []byte {
 	return out
 }
 
+// needLines are needs that differ in their object only.
+type needLines struct {
+	needLine
+	more int
+}
+
+func (n *needLines) who() string {
+	if n.Granted {
+		return "granted by " + n.By
+	}
+	return "refused: " + n.Nearest
+}
+
+// together lists each demand once for the same reason and answer.
+func (f *forecast) together() []*needLines {
+	type key struct{ demand, why, answer string }
+	var out []*needLines
+	at := map[key]*needLines{}
+	for _, n := range f.Needs {
+		l := &needLines{needLine: n}
+		k := key{n.Demand, n.Why, l.who()}
+		if at[k] != nil {
+			at[k].more++
+			continue
+		}
+		at[k] = l
+		out = append(out, l)
+	}
+	return out
+}
+
 // write prints tables for people, in which no string can steer a terminal.
 func (f *forecast) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
@@ -142,12 +173,12 @@ func (f *forecast) write(out io.Writer) error {
 	for _, s := range f.Steps {
 		line("step", s.Stage, s.Object, s.Text)
 	}
-	for _, n := range f.Needs {
-		who := "granted by " + n.By
-		if !n.Granted {
-			who = "refused: " + n.Nearest
+	for _, n := range f.together() {
+		object := n.Object
+		if n.more > 0 {
+			object += fmt.Sprintf(" and %d more", n.more)
 		}
-		line("need", n.Demand, n.Object, n.Why, who)
+		line("need", n.Demand, object, n.Why, n.who())
 	}
 	for _, l := range f.Lost {
 		line("lost", l)

@@ -95,7 +95,7 @@ func request(img *verify.Image, c kind.Caller) policy.Request {
 	return policy.Request{
 		Verdict: img.Verdict(), Host: h.Host, ThisHost: host.MachineID(), DumpedBy: h.Caller.UID,
 		Caller:   policy.Subject{UID: uint32(c.UID.Real), GID: uint32(c.GID.Real)},
-		Held:     c.Caps.Permitted,
-		RealRoot: c.UID == kind.UIDs{}, Now: time.Now(),
+		Held:     c.Born.Caps.Permitted,
+		RealRoot: c.Born.UID == kind.UIDs{}, Now: time.Now(),
 	}
 }

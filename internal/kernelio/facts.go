@@ -62,3 +62,15 @@ func statx(dirfd int, path string, flags int) (FileStat, error) {
 		MntID: s.Mnt_id,
 	}, err
 }
+
+// Access asks whether the real user and group of this process, whatever its
+// effective ones are, may use a file in a mode (R_OK, W_OK): access(2). With
+// an empty path it is the file that dirfd leads to, which may be O_PATH.
+func Access(dirfd int, path string, mode int) error {
+	flags := 0
+	if path == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	_, err := Syscall(unix.SYS_FACCESSAT2, Int(dirfd), Str(path), Int(mode), Int(flags))
+	return failed(err, "access", path)
+}

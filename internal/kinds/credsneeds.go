@@ -40,7 +40,7 @@ func credsLost(want, born kind.Creds) []plan.Step {
 	var n needList
 	more := want.Caps.Bounding &^ born.Caps.Bounding
 	for bit := range uint(64) {
-		n.addIf(more.Has(bit), "loosen:bset", "its bounding set holds "+capName(bit)+", which rstr's lacks")
+		n.addIf(more.Has(bit), "loosen:bset", "its bounding set holds "+credmap.CapName(bit)+", which rstr's lacks")
 	}
 	n.addIf(born.NoNewPrivs && !want.NoNewPrivs, "loosen:no_new_privs", "rstr was started with no_new_privs, and it was not")
 	if len(n) == 0 {
@@ -61,7 +61,7 @@ func (n *needList) addCaps(want, caller kind.CapSets) {
 	more := (want.Permitted|want.Ambient)&^caller.Permitted |
 		want.Inheritable&^(caller.Permitted|caller.Inheritable)
 	for bit := range uint(64) {
-		n.addIf(more.Has(bit), "cap:"+capName(bit), "it has this capability")
+		n.addIf(more.Has(bit), "cap:"+credmap.CapName(bit), "it has this capability")
 	}
 }
 

@@ -52,7 +52,7 @@ func (r hugetlbRecord) check() error {
 
 func (r hugetlbRecord) plan(h *kind.Host) []plan.Step {
 	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_HUGETLB | int(r.PageShift)<<unix.MAP_HUGE_SHIFT
-	needs := []plan.Need{{Demand: "limit:hugetlb", Why: fmt.Sprintf("takes huge pages for %d bytes", r.len())}}
+	needs := []plan.Need{{Demand: "limit:hugetlb", Why: fmt.Sprintf("takes huge pages for %d bytes", r.len()), Amount: r.len()}}
 	return r.steps(h, "huge pages", needs, r.mmap(h, flags, plan.Int(-1), 0))
 }
 

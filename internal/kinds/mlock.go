@@ -60,7 +60,7 @@ func (r mlockRecord) plan(h *kind.Host) []plan.Step {
 	return []plan.Step{{
 		Stage: plan.Settle,
 		Text:  fmt.Sprintf("lock %v into memory", r.span),
-		Needs: []plan.Need{{Demand: "limit:memlock", Why: fmt.Sprintf("locks %d bytes into memory", r.len())}},
+		Needs: []plan.Need{{Demand: "limit:memlock", Why: fmt.Sprintf("locks %d bytes into memory", r.len()), Amount: r.len()}},
 		Ops:   asOps(calls),
 	}}
 }

@@ -170,7 +170,7 @@ func capacityNeeds(n uint32) []plan.Need {
 	if n <= defaultPipeMax {
 		return nil
 	}
-	return []plan.Need{{Demand: "limit:pipe", Why: "the pipe is larger than fs.pipe-max-size is by default"}}
+	return []plan.Need{{Demand: "limit:pipe", Why: "the pipe is larger than fs.pipe-max-size is by default", Amount: uint64(n)}}
 }
 
 func planPipe(r pipeRecord, h *kind.Host) []plan.Step {

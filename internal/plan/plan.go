@@ -93,7 +93,8 @@ type Need struct {
 	Demand string
 	Why    string
 	Any    []string
-	NS     Ref // the user namespace it is demanded in; zero: the host's
+	Amount uint64 // of a limit: bytes
+	NS     Ref    // the user namespace it is demanded in; zero: the host's
 }
 
 // Op is a Call or a Move.

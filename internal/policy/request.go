@@ -16,6 +16,8 @@ type Want struct {
 	// UID and GID are the ids of the demand with those that were recorded and
 	// mapped to them; nil where the demand names none.
 	UID, GID *Mapped
+	// Own: a plain process of the caller has it already.
+	Own bool
 }
 
 // Mapped is an id of the image and what the map made of it.

@@ -28,12 +28,30 @@ func FactsOfCaller() (kind.Caller, error) {
 		return kind.Caller{}, err
 	}
 	creds.Securebits = uint32(bits)
-	c := kind.Caller{Creds: creds, Born: kind.Born{Creds: creds}}
+	elevated, err := kernelio.Elevated()
+	if err != nil {
+		return kind.Caller{}, err
+	}
+	c := kind.Caller{Creds: plain(creds, elevated), Born: kind.Born{Creds: creds}}
 	if c.Limits, err = dir.Limits(); err != nil {
 		return c, err
 	}
 	c.Born.Limits = c.Limits
 	return c, bornFacts(dir, &c.Born)
+}
+
+// plain is what the caller had before the kernel started rstr with more: her
+// real ids, and capabilities only if she is root.
+func plain(c kind.Creds, elevated bool) kind.Creds {
+	if !elevated {
+		return c
+	}
+	u, g := c.UID.Real, c.GID.Real
+	c.UID, c.GID = kind.UIDs{Real: u, Effective: u, Saved: u, FS: u}, kind.GIDs{Real: g, Effective: g, Saved: g, FS: g}
+	if u != 0 {
+		c.Caps.Permitted, c.Caps.Effective, c.Caps.Ambient = 0, 0, 0
+	}
+	return c
 }
 
 // bornFacts reads what a child inherits beside credentials and limits.

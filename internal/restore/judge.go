@@ -20,36 +20,50 @@ func (e *NeedsError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// wants lists what a plan needs, with the numbers of the tree, which are the
-// engine's own need.
-func (c *content) wants(steps []step, caller *kind.Caller) []policy.Want {
-	root := fmt.Sprintf("process %d", c.tree.Tasks[0].PID)
-	var out []policy.Want
-	add := func(object string, n plan.Need) {
-		out = append(out, policy.Want{Object: object, Need: n})
+// wants lists what a plan needs, with what the engine needs itself: to run as
+// who runs it, and the numbers of the tree.
+func (p *prospect) wants(caller *kind.Caller) []policy.Want {
+	w := wanting{rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
+	root := fmt.Sprintf("process %d", p.tree.Tasks[0].PID)
+	if caller.UID.Real == 0 {
+		w.add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
 	}
-	if caller.UID.Real == 0 || caller.UID.Effective == 0 {
-		add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
-	}
-	if !caller.Caps.Effective.Has(capCheckpointRestore) && !caller.Caps.Effective.Has(capSysAdmin) {
-		add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
-	}
-	for i := range steps {
-		if len(steps[i].Ops) == 0 {
+	w.add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
+	for i := range p.steps {
+		if len(p.steps[i].Ops) == 0 {
 			continue // lost, whoever would grant it
 		}
-		for _, n := range steps[i].Needs {
-			add(steps[i].name()+": "+steps[i].Text, n)
+		for _, n := range p.steps[i].Needs {
+			w.add(p.steps[i].name()+": "+p.steps[i].Text, n)
 		}
 	}
-	return out
+	return w.all
 }
 
-// Capabilities of linux/capability.h.
-const (
-	capSysAdmin          = 21
-	capCheckpointRestore = 40
-)
+// wanting collects wants, each demand of an object once.
+type wanting struct {
+	rights
+	seen map[[2]string]bool
+	all  []policy.Want
+}
+
+func (w *wanting) add(object string, n plan.Need) {
+	own := w.has(n)
+	n.Demand = w.named(n.Demand)
+	if key := [2]string{object, n.Demand}; !w.seen[key] {
+		w.seen[key] = true
+		w.all = append(w.all, policy.Want{Object: object, Need: n, Own: own})
+	}
+}
+
+// named puts the path of a file in the place of its object.
+func (w *wanting) named(demand string) string {
+	d, err := plan.ParseDemand(demand)
+	if f := w.files[d.Name]; err == nil && d.Term == "file" && f != nil {
+		return "file:" + f.path + ":" + d.Mode
+	}
+	return demand
+}
 
 // judge asks for a decision on all that a plan needs. Without a judge nothing
 // is granted.

@@ -51,6 +51,7 @@ func Preview(img *verify.Image, o Options) (*Outlook, error) {
 type prospect struct {
 	*content
 	steps    []step
+	files    map[string]*found
 	decision policy.Decision
 }
 
@@ -63,7 +64,12 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
 	}
-	return &prospect{c, steps, o.judge(c.wants(steps, &o.Caller))}, nil
+	p := &prospect{content: c, steps: steps}
+	if err := p.lookAs(&o.Caller); err != nil {
+		return nil, err
+	}
+	p.decision = o.judge(p.wants(&o.Caller))
+	return p, nil
 }
 
 // refusal is why the tree can't be built; nil if nothing is known.

@@ -3,7 +3,9 @@ package restore
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
@@ -56,10 +58,15 @@ func (e *HostError) Error() string { return e.What }
 
 // preflight finds out, without creating anything, what keeps this host from
 // taking the tree.
-func (c *content) preflight() []error {
+func (p *prospect) preflight() []error {
 	var out []error
-	for _, look := range []func() error{c.checkArch, c.checkCPU, c.checkNumbers} {
+	for _, look := range []func() error{p.checkArch, p.checkCPU, p.checkNumbers} {
 		if err := look(); err != nil {
+			out = append(out, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.files)) {
+		if err := p.files[name].err; err != nil {
 			out = append(out, err)
 		}
 	}

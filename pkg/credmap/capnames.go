@@ -1,8 +1,11 @@
-package kinds
+package credmap
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
-// capNames are the names of capabilities(7), by number, as demands name them.
+// capNames are the names of capabilities(7), by number.
 var capNames = [...]string{
 	"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
 	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
@@ -12,9 +15,17 @@ var capNames = [...]string{
 	"checkpoint_restore",
 }
 
-func capName(bit uint) string {
+// CapName is the name of a capability as demands and policies write it; the
+// number of one that is newer than this program.
+func CapName(bit uint) string {
 	if bit < uint(len(capNames)) {
 		return capNames[bit]
 	}
 	return fmt.Sprint(bit)
+}
+
+// CapNamed is the inverse of CapName for the names that it knows.
+func CapNamed(name string) (bit uint, ok bool) {
+	i := slices.Index(capNames[:], name)
+	return uint(max(i, 0)), i >= 0
 }

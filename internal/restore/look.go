@@ -1,0 +1,148 @@
+package restore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/calls"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// found is a file that the tree needs of this host: where it was looked for,
+// whether the caller may read and write it, and what is wrong with it.
+type found struct {
+	path        string
+	read, write bool
+	err         error
+}
+
+// lookAs looks for the files with the caller's own rights: rstr, where it has
+// more, must not tell her what she could not find out.
+func (p *prospect) lookAs(caller *kind.Caller) error {
+	look := func() error {
+		p.files = p.look(p.steps)
+		return nil
+	}
+	if caller.Creds.Equal(caller.Born.Creds) {
+		return look()
+	}
+	return kernelio.WithCredentials(credentials(&caller.Creds), look)
+}
+
+func credentials(c *kind.Creds) kernelio.Credentials {
+	out := kernelio.Credentials{
+		UID:         abi.IDs{Real: uint32(c.UID.Real), Effective: uint32(c.UID.Effective), Saved: uint32(c.UID.Saved), FS: uint32(c.UID.FS)},
+		GID:         abi.IDs{Real: uint32(c.GID.Real), Effective: uint32(c.GID.Effective), Saved: uint32(c.GID.Saved), FS: uint32(c.GID.FS)},
+		Inheritable: abi.CapSet(c.Caps.Inheritable), Permitted: abi.CapSet(c.Caps.Permitted), Effective: abi.CapSet(c.Caps.Effective),
+		Bounding: abi.CapSet(c.Caps.Bounding), Ambient: abi.CapSet(c.Caps.Ambient), NoNewPrivs: c.NoNewPrivs,
+	}
+	for _, g := range c.Groups {
+		out.Groups = append(out.Groups, uint32(g))
+	}
+	return out
+}
+
+// look finds, before anything is made, the files that a plan will open: those
+// steps that begin by opening a path with O_PATH, which opens nothing, and
+// whose descriptor is the object's. What they expect of the file is held
+// against it, and the caller's right to it is asked for by her real ids, so
+// that a set-id rstr tells nobody of files that she can't reach (access(2)).
+// The result is by object, as demands name it.
+func (c *content) look(steps []step) map[string]*found {
+	out := map[string]*found{}
+	for i := range steps {
+		st := &steps[i]
+		for j := range st.Ops {
+			if path, ok := finds(st.Ops[j]); ok {
+				if name := st.Ops[j].(plan.Call).Out.String(); out[name] == nil {
+					out[name] = st.find(path, st.Ops[j:])
+				}
+				break
+			}
+		}
+	}
+	return out
+}
+
+// finds says whether an operation opens a path with O_PATH in the tool.
+func finds(op plan.Op) (path string, ok bool) {
+	c, isCall := op.(plan.Call)
+	if !isCall || c.Nr != unix.SYS_OPENAT || !c.In.IsZero() || c.Out.Site != plan.Inode || c.Out.Slot != 0 || len(c.Args) < 3 {
+		return "", false
+	}
+	if c.Args[1].Kind != plan.ArgBuf || len(c.Args[1].Relocs) > 0 || c.Args[2].Kind != plan.ArgInt || c.Args[2].Val&unix.O_PATH == 0 {
+		return "", false
+	}
+	return string(bytes.TrimRight(c.Args[1].Buf, "\x00")), true
+}
+
+// find carries out the opening and the look at the file that follow. What
+// lies in /proc belongs to the tree, perhaps, which is not there yet.
+func (st *step) find(path string, ops []plan.Op) *found {
+	f := &found{path: path}
+	open := ops[0].(plan.Call)
+	if namesTree(open.Args) {
+		f.read, f.write = kernelio.Access(unix.AT_FDCWD, path, unix.R_OK) == nil, kernelio.Access(unix.AT_FDCWD, path, unix.W_OK) == nil
+		return f
+	}
+	n := justFound{}
+	r, err := calls.Tool(open, n)
+	if err != nil {
+		f.err = st.notFound(err)
+		return f
+	}
+	fd := kernelio.NewFD(int(r.Ret), path)
+	defer fd.Close()
+	n[open.Out] = fd.Int()
+	for _, op := range ops[1:] {
+		if c, ok := op.(plan.Call); ok && c.Nr == unix.SYS_STATX && n.hasAll(c.Args) {
+			if _, err := calls.Tool(c, n); err != nil {
+				f.err = st.failed(err)
+			}
+		}
+	}
+	f.read, f.write = kernelio.Access(fd.Int(), "", unix.R_OK) == nil, kernelio.Access(fd.Int(), "", unix.W_OK) == nil
+	return f
+}
+
+// notFound is a fault of the host's if there is no such file.
+func (st *step) notFound(err error) error {
+	err = st.failed(err)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return &HostError{err.Error()}
+	}
+	return err
+}
+
+// justFound names the one descriptor that a look at a file has.
+type justFound map[plan.Ref]int
+
+func (n justFound) FD(r plan.Ref) (int, error) {
+	fd, ok := n[r]
+	if !ok {
+		return 0, fmt.Errorf("%s has not been looked for", r)
+	}
+	return fd, nil
+}
+
+func (n justFound) Result(r plan.Ref) (int64, error) {
+	fd, err := n.FD(r)
+	return int64(fd), err
+}
+
+func (n justFound) PID(int32) (int, error) { return 0, errors.New("no process is there yet") }
+
+func (n justFound) hasAll(args []plan.Arg) bool {
+	for _, a := range args {
+		if _, ok := n[a.Ref]; !ok && (a.Kind == plan.ArgFD || a.Kind == plan.ArgFDPath || a.Kind == plan.ArgResult) {
+			return false
+		}
+	}
+	return true
+}

@@ -3,6 +3,7 @@ package kinds
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,9 @@ type fileRecord struct {
 	// Born says that opening it made the file (O_TMPFILE), which is still
 	// without a name: so it is the description by which the inode is made.
 	Born bool `cbor:"5,keyasint,omitempty"`
+	// Found says that it is the description by which the inode is found: the
+	// first by O_PATH | O_NOFOLLOW, which can't be had by opening it again.
+	Found bool `cbor:"6,keyasint,omitempty"`
 }
 
 // fileFlags are the status flags that a description of a file may have
@@ -52,13 +56,27 @@ func dumpFile(_ kind.Dump, f *kind.FileSite, _ []plan.Result) (fileRecord, error
 		return fileRecord{}, kind.Unsupportedf("at position %d of a device that can't be set", f.Info.Pos)
 	}
 	return fileRecord{Inode: f.Inode.Ref(), Flags: f.Info.Flags &^ unix.O_CLOEXEC, Pos: f.Info.Pos,
-		Dir: f.Stat.Format() == unix.S_IFDIR, Born: isBorn(f)}, nil
+		Dir: f.Stat.Format() == unix.S_IFDIR, Born: isBorn(f), Found: isFound(f)}, nil
 }
 
 // isBorn says whether the description is the one that O_TMPFILE gave, and the
 // inode's kind will make it in the same way.
 func isBorn(f *kind.FileSite) bool {
 	return f.Info.Flags&oTmpfile != 0 && f.Info.Flags&unix.O_ACCMODE == unix.O_RDWR && inodeClassOf(f.Inode) == inodeGhost
+}
+
+const foundFlags = unix.O_PATH | unix.O_NOFOLLOW
+
+// isFound says whether the description is the first that is like the one by
+// which openObject finds the inode.
+func isFound(f *kind.FileSite) bool {
+	switch inodeClassOf(f.Inode) {
+	case inodeRegular, inodeSymlink, inodeDevice:
+	default:
+		return false
+	}
+	i := slices.IndexFunc(f.Inode.Files, func(g *kind.FileSite) bool { return g.Info.Flags&^unix.O_CLOEXEC == foundFlags })
+	return i >= 0 && f.Inode.Files[i] == f
 }
 
 func checkFile(r fileRecord) error {
@@ -69,6 +87,8 @@ func checkFile(r fileRecord) error {
 		return fmt.Errorf("flags %#o", r.Flags)
 	case r.Born && r.Flags&(oTmpfile|unix.O_ACCMODE|unix.O_PATH) != oTmpfile|unix.O_RDWR:
 		return fmt.Errorf("flags %#o of a file that they made", r.Flags)
+	case r.Found && r.Flags != foundFlags:
+		return fmt.Errorf("flags %#o of a file that is found by them", r.Flags)
 	case r.Pos < 0, r.Pos != 0 && r.Flags&unix.O_PATH != 0:
 		return fmt.Errorf("position %d", r.Pos)
 	}
@@ -82,6 +102,9 @@ func planFile(r fileRecord, h *kind.Host) []plan.Step {
 		Needs: openNeeds(r.Inode, r.Flags),
 		Ops:   []plan.Op{reopenAny(r.Inode, r.Flags, h.Self)},
 	}}
+	if r.Found {
+		return oneStep(plan.Create, "take the descriptor that found it", dup(plan.FD(r.Inode.Main()), h.Self))
+	}
 	if r.Born {
 		steps = []plan.Step{{Stage: plan.Create, Text: "take the descriptor that made it", Ops: []plan.Op{dup(plan.FD(r.Inode.Main()), h.Self)}},
 			{Stage: plan.Settle, Text: "set the flags of the file", Ops: []plan.Op{

@@ -19,6 +19,7 @@ const (
 	inodeUnsupported
 	inodeRegular
 	inodeDirectory
+	inodeSymlink
 	inodeDevice
 	inodeGhost  // deleted
 	inodeMemfd  // memfd_create(2)
@@ -37,6 +38,8 @@ func inodeClassOf(i *kind.InodeSite) inodeClass {
 		return regularInode(i)
 	case unix.S_IFDIR:
 		return absent(i, inodeDirectory)
+	case unix.S_IFLNK:
+		return absent(i, inodeSymlink)
 	case unix.S_IFCHR:
 		return deviceInode(i)
 	case unix.S_IFIFO, unix.S_IFSOCK:

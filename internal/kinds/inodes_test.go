@@ -318,10 +318,26 @@ func TestUnsupportedInodesAreNamed(t *testing.T) {
 		"deleted directory":      {Path: "/tmp/d", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFDIR}},
 		"device 226:0":           {Path: "/dev/dri/card0", Stat: kind.Stat{Mode: unix.S_IFCHR, Rdev: unix.Mkdev(226, 0)}},
 		"block device 8:0":       {Path: "/dev/sda", Stat: kind.Stat{Mode: unix.S_IFBLK, Rdev: unix.Mkdev(8, 0)}},
-		"symbolic link":          {Path: "/tmp/l", Stat: kind.Stat{Mode: unix.S_IFLNK}},
+		"symbolic link":          {Path: "/tmp/l", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFLNK}},
 	} {
 		if why := newWorld(t).refused(i); !strings.Contains(why, word) {
 			t.Errorf("%s: %q", word, why)
 		}
 	}
+}
+
+func TestSymlink(t *testing.T) {
+	path := t.TempDir() + "/link"
+	if err := os.Symlink("some/where", path); err != nil {
+		t.Fatal(err)
+	}
+	fd := openFor(t, path, unix.O_PATH|unix.O_NOFOLLOW)
+	r, again := remake(t, fd, Symlink())
+	if got := string(r.(*symlinkRecord).Target); got != "some/where" {
+		t.Errorf("the target %q", got)
+	}
+	if was, is := statOf(t, fd), statOf(t, again); is.Ino != was.Ino || is.Mode != was.Mode {
+		t.Errorf("%+v, was %+v", is, was)
+	}
+	checks(t, Symlink(), nil, map[string]symlinkRecord{"no path": {nil, []byte("x")}, "no target": {[]byte("/x"), nil}, "a NUL": {[]byte("/x"), []byte("a\x00")}})
 }

@@ -62,6 +62,7 @@ func All() kind.Table {
 		Mseal(),
 		Regfile(),
 		Directory(),
+		Symlink(),
 		Chardev(),
 		Ghost(),
 		Memfd(),

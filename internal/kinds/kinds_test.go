@@ -29,6 +29,8 @@ var known = kindtest.Known{
 		"madvise.Advice":               "a list of small numbers, checked against those that are known",
 		"regfile.Path":                 aPath,
 		"directory.Path":               aPath,
+		"symlink.Path":                 aPath,
+		"symlink.Target":               aPath,
 		"chardev.Path":                 aPath,
 		"fifo.Path":                    aPath,
 		"ghost.Dir":                    aPath,
@@ -53,7 +55,7 @@ const (
 func TestAllKinds(t *testing.T) { kindtest.Table(t, All(), known) }
 
 // programs are fixtures whose records are examples of most kinds.
-var programs = []string{"threads", "share", "pipes", "epoll", "eventfd", "timerfd", "signalfd", "pidfd", "file_regular", "file_deleted", "file_dir", "file_locks",
+var programs = []string{"threads", "share", "pipes", "epoll", "eventfd", "timerfd", "signalfd", "pidfd", "file_regular", "file_deleted", "file_dir", "file_link", "file_locks",
 	"file_owner", "file_dev", "mem_anon", "mem_file", "mem_guard", "mem_lock", "mem_madvise", "mem_memfd", "mem_shared", "sig_pending", "sock_listen",
 	"sock_pair", "timers_posix", "timers_itimer", "rseq", "robust", "attrs", "cleartid"}
 

@@ -44,7 +44,7 @@ func whyInode(i *kind.InodeSite) string {
 	case unix.S_IFBLK:
 		return fmt.Sprintf("block device %d:%d", unix.Major(i.Stat.Rdev), unix.Minor(i.Stat.Rdev))
 	case unix.S_IFLNK:
-		return "a symbolic link itself"
+		return "a deleted symbolic link"
 	}
 	return fmt.Sprintf("a file of type %#o", i.Stat.Format())
 }

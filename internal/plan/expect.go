@@ -29,6 +29,7 @@ const (
 	Hex    Form = iota
 	Number      // unsigned, little-endian
 	Octal       // unsigned, little-endian
+	Text        // a string, up to its NUL
 	Time        // seconds (8 bytes) and nanoseconds (4), as in struct statx_timestamp
 )
 
@@ -105,6 +106,9 @@ func (f Field) show(b []byte) string {
 		return fmt.Sprint(little(b))
 	case f.Form == Octal && len(b) <= 8:
 		return fmt.Sprintf("%#o", little(b))
+	case f.Form == Text:
+		s, _, _ := bytes.Cut(b, []byte{0})
+		return fmt.Sprintf("%+q", s)
 	case f.Form == Time && len(b) == 12:
 		t := time.Unix(int64(little(b[:8])), int64(little(b[8:])))
 		return t.UTC().Format(time.RFC3339Nano)

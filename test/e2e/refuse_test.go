@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -166,12 +167,20 @@ func TestUnsupportedListed(t *testing.T) {
 	}
 }
 
-// TestUnsupportedLink: what has no kind yet is refused by its name.
-func TestUnsupportedLink(t *testing.T) {
+// TestChangedLink: a symbolic link that is held by O_PATH and leads elsewhere since is named, with both targets.
+func TestChangedLink(t *testing.T) {
 	t.Parallel()
-	j := fixture(t, "unsupported_link")
-	refusal(t, ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(j.pid)), cli.Unsupported, filepath.Join(j.dir, "link"), "symbolic link")
-	j.goesOn(3)
+	j := fixture(t, "file_link")
+	image := j.dump()
+	path := filepath.Join(j.dir, "link")
+	if err := errors.Join(os.Remove(path), os.Symlink("/nowhere/at/all/now", path)); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, rstr(t, "--verify", "--detach", image), cli.HostDiffers, path, `target "/nowhere/at/all" -> "/nowhere/at/all/`)
+	if err := errors.Join(os.Remove(path), os.Symlink("/nowhere/at/all", path)); err != nil {
+		t.Fatal(err)
+	}
+	j.restore(image)
 }
 
 // TestUsage: a command line without sense is met with its own exit code and advice.

@@ -134,7 +134,7 @@ func (f *forge) sums(rows []row, end uint64, table []byte) {
 
 func (f *forge) encode(t testing.TB) []byte {
 	call(f.manifest, &f.m)
-	b, err := manifestCodec().enc.Marshal(&f.m)
+	b, err := encoding().Marshal(&f.m)
 	if err != nil {
 		t.Fatal(err)
 	}

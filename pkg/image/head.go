@@ -11,11 +11,20 @@ import (
 
 // Major types (RFC 8949, 3.1), as the first byte has them.
 const (
-	majorUint  = 0 << 5
-	majorBytes = 2 << 5
-	majorText  = 3 << 5
-	majorArray = 4 << 5
-	majorMap   = 5 << 5
+	majorUint     = 0 << 5
+	majorNegative = 1 << 5
+	majorBytes    = 2 << 5
+	majorText     = 3 << 5
+	majorArray    = 4 << 5
+	majorMap      = 5 << 5
+	majorMask     = 7 << 5
+)
+
+// Simple values (RFC 8949, 3.3).
+const (
+	simpleFalse = 7<<5 | 20
+	simpleTrue  = 7<<5 | 21
+	simpleNull  = 7<<5 | 22
 )
 
 // appendHead appends the shortest head of an item (RFC 8949, 4.2.1).
@@ -52,8 +61,8 @@ func decodeBytes(data []byte, unit int) ([]byte, error) {
 	return b, nil
 }
 
-// parser takes items off their encoding; bad says that one was not as expected. That
-// heads are the shortest is left to strict.decode.
+// parser takes items off their encoding; bad says that one was not as expected, or
+// a head not the shortest.
 type parser struct {
 	rest []byte
 	bad  bool
@@ -61,11 +70,11 @@ type parser struct {
 
 // head takes a head of the major type whose argument is at most limit.
 func (p *parser) head(major byte, limit uint64) uint64 {
-	if len(p.rest) == 0 || p.rest[0]&0xe0 != major {
+	if len(p.rest) == 0 || p.rest[0]&majorMask != major {
 		p.bad = true
 		return 0
 	}
-	n := uint64(p.rest[0] & 0x1f)
+	n := uint64(p.rest[0] &^ majorMask)
 	p.rest = p.rest[1:]
 	if n >= 24 {
 		n = p.argument(n)
@@ -83,9 +92,13 @@ func (p *parser) argument(info uint64) uint64 {
 		p.bad = true
 		return 0
 	}
+	size := uint64(1) << (info - 24)
 	var n uint64
-	for _, c := range p.take(1 << (info - 24)) {
+	for _, c := range p.take(size) {
 		n = n<<8 | uint64(c)
+	}
+	if n < 24 || size > 1 && n>>(4*size) == 0 {
+		p.bad = true // it fits into the first byte, or into half of these
 	}
 	return n
 }

@@ -95,7 +95,7 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest of %d bytes: %w", len(b), ErrLimit)
 	}
 	var m Manifest
-	if err := manifestCodec().decode(b, &m); err != nil {
+	if err := decode(b, &m, maxManifestArray); err != nil {
 		return nil, fmt.Errorf("decoding the manifest: %w", err)
 	}
 	if err := m.check(); err != nil {
@@ -109,7 +109,7 @@ func (m *Manifest) encode() ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("checking the manifest: %w", err)
 	}
-	b, err := manifestCodec().enc.Marshal(m)
+	b, err := encoding().Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the manifest: %w", err)
 	}

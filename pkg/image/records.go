@@ -43,8 +43,7 @@ func (r *Record) append(b []byte) []byte {
 	return append(appendHead(append(b, 5), majorBytes, uint64(len(r.Body))), r.Body...)
 }
 
-// UnmarshalCBOR decodes what MarshalCBOR wrote. That a head is the shortest is left to
-// the comparison with the encoding of the result, which every decode ends with.
+// UnmarshalCBOR decodes what MarshalCBOR wrote.
 func (rs *Records) UnmarshalCBOR(data []byte) error {
 	b, err := decodeBytes(data, 1)
 	if err != nil {

@@ -138,7 +138,7 @@ func encodingVectors(t testing.TB) []made {
 		{"cbor-null", "format", "null for a list", replace("\x0f\x80", "\x0f\xf6")},
 		{"cbor-short", "format", "15 bytes for an id of 16", replace("\x01\x50\x01\x02\x03\x04\x00", "\x01\x4f\x01\x02\x03\x04")},
 		{"cbor-utf8", "format", "text that is no UTF-8", replace("ada@", "ad\xff@")},
-		{"cbor-deep", "limit", "arrays nested 100 deep", prefix("\xa9\x01" + strings.Repeat("\x81", 100) + "\x01\x02\x01\x03")},
+		{"cbor-deep", "format", "arrays nested 100 deep", prefix("\xa9\x01" + strings.Repeat("\x81", 100) + "\x01\x02\x01\x03")},
 		{"cbor-list", "limit", "a list of more elements than any may have",
 			replace("\x0f\x80", "\x0f\x9a\x00\x01\x00\x01"+strings.Repeat("\x60", 1<<16+1))},
 		{"cbor-empty", "format", "no manifest at all", func(f *forge) {

@@ -65,7 +65,8 @@ type area struct {
 // then, or it has pages of its own. It is mapped writable again, so that
 // process_vm_writev(2) can fill it and the kernel accounts it as it did.
 func areaOf(v *abi.SmapsVMA) area {
-	own := v.Flags.Has(abi.VMFlagAccount) || v.Anonymous+v.Swap > 0
+	own := v.Flags.Has(abi.VMFlagAccount) || v.Anonymous+v.Swap > 0 ||
+		v.Flags.Has(abi.VMFlagHugeTLB) && v.PrivateHugetlb+v.SharedHugetlb > 0 // which are counted apart
 	return area{
 		span:      spanOf(v),
 		Prot:      v.Prot,

@@ -16,11 +16,12 @@ type filemapRecord struct {
 	Inode  kind.InodeRef `cbor:"6,keyasint"`
 	Offset uint64        `cbor:"7,keyasint,omitempty"` // bytes
 	Shared bool          `cbor:"8,keyasint,omitempty"`
-	Write  bool          `cbor:"9,keyasint,omitempty"` // shared, and the file was open for writing
+	Write  bool          `cbor:"9,keyasint,omitempty"`  // shared, and the file was open for writing
+	Huge   bool          `cbor:"10,keyasint,omitempty"` // of huge pages
 }
 
 // Filemap claims mappings of inodes, private and shared: files, memfds,
-// shared anonymous memory. What the inode is, and its contents, belong to the
+// shared anonymous memory, huge pages. What the inode is, and its contents, belong to the
 // inode's kind; pages that a private mapping has of its own are the engine's.
 func Filemap() kind.Kind {
 	return kind.New(kind.Spec[*kind.MappingSite, filemapRecord]{
@@ -35,13 +36,19 @@ func Filemap() kind.Kind {
 }
 
 func dumpFilemap(_ kind.Dump, m *kind.MappingSite, _ []plan.Result) (filemapRecord, error) {
+	flags := flagsOfFile
+	huge := m.VMA.Flags.Has(abi.VMFlagHugeTLB)
+	if huge {
+		flags = flagsOfHuge
+	}
 	return filemapRecord{
 		area:   areaOf(&m.VMA),
 		Inode:  m.Inode.Ref(),
 		Offset: m.VMA.Offset,
 		Shared: m.VMA.Shared,
 		Write:  m.VMA.Shared && m.VMA.Flags.Has(abi.VMFlagMayWrite),
-	}, refuseFlags(&m.VMA, flagsOfFile)
+		Huge:   huge,
+	}, refuseFlags(&m.VMA, flags)
 }
 
 func (r filemapRecord) check() error {
@@ -69,7 +76,11 @@ func (r filemapRecord) plan(h *kind.Host) []plan.Step {
 	if r.Write {
 		slot, mode = kind.SlotWrite, unix.O_RDWR
 	}
+	needs := openNeeds(r.Inode, mode)
+	if r.Huge {
+		needs = append(needs, plan.Need{Demand: "limit:hugetlb", Why: fmt.Sprintf("takes huge pages for %d bytes", r.len()), Amount: r.len()})
+	}
 	fd := r.Inode.Slot(slot)
-	return r.steps(h, fmt.Sprintf("%v, %s,", r.Inode.Main(), words), openNeeds(r.Inode, mode),
+	return r.steps(h, fmt.Sprintf("%v, %s,", r.Inode.Main(), words), needs,
 		reopen(r.Inode, mode, fd), r.mmap(h, flags, plan.FD(fd), r.Offset))
 }

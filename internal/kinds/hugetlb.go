@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -11,60 +12,78 @@ import (
 	"github.com/ckptool/ckpt/internal/plan"
 )
 
-type hugetlbRecord struct {
-	area
-	PageShift uint8 `cbor:"6,keyasint"` // log2 of the page size
+type hugeInodeRecord struct {
+	Size      uint64       `cbor:"1,keyasint"`
+	PageShift uint8        `cbor:"2,keyasint"` // log2 of the page size
+	Content   kind.BlobRef `cbor:"3,keyasint,omitempty"`
 }
 
-// Hugetlb claims private anonymous memory of huge pages (MAP_HUGETLB). Its
+// HugeInode claims what the kernel puts behind anonymous memory of huge pages
+// (MAP_HUGETLB), private and shared. As with other shared memory, only a
+// mapping makes it and leads to it. Behind private mappings it is empty: their
 // pages are the engine's like all private ones.
-func Hugetlb() kind.Kind {
-	return kind.New(kind.Spec[*kind.MappingSite, hugetlbRecord]{
-		Name:   "hugetlb",
-		At:     plan.Mapping,
-		Claims: true,
-		Match:  maps(mapHuge),
-		Dump:   dumpHugetlb,
-		Check:  hugetlbRecord.check,
-		Plan:   hugetlbRecord.plan,
-	})
-}
-
-func dumpHugetlb(_ kind.Dump, m *kind.MappingSite, _ []plan.Result) (hugetlbRecord, error) {
-	r := hugetlbRecord{area: areaOf(&m.VMA), PageShift: uint8(bits.TrailingZeros64(m.VMA.KernelPageSize))}
-	switch {
-	case m.VMA.Shared:
-		return r, kind.Unsupportedf("shared memory of huge pages")
-	case m.Inode == nil || inodeClassOf(m.Inode) != inodeHugeVM:
-		return r, kind.Unsupportedf("huge pages of a file")
-	}
-	// smaps counts huge pages apart from Anonymous.
-	r.Fill = r.Fill || r.Prot&unix.PROT_WRITE == 0 && m.VMA.PrivateHugetlb+m.VMA.SharedHugetlb > 0
-	return r, refuseFlags(&m.VMA, flagsOfHuge)
-}
-
-func (r hugetlbRecord) check() error {
-	if r.PageShift < 16 || r.PageShift > 34 || r.Start%(1<<r.PageShift) != 0 || r.End%(1<<r.PageShift) != 0 {
-		return errors.New("no range of huge pages")
-	}
-	return r.area.check()
-}
-
-func (r hugetlbRecord) plan(h *kind.Host) []plan.Step {
-	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_HUGETLB | int(r.PageShift)<<unix.MAP_HUGE_SHIFT
-	needs := []plan.Need{{Demand: "limit:hugetlb", Why: fmt.Sprintf("takes huge pages for %d bytes", r.len()), Amount: r.len()}}
-	return r.steps(h, "huge pages", needs, r.mmap(h, flags, plan.Int(-1), 0))
-}
-
-// HugeInode claims what the kernel puts behind anonymous memory of huge
-// pages. Behind a private mapping it holds nothing.
 func HugeInode() kind.Kind {
-	return kind.New(kind.Spec[*kind.InodeSite, noRecord]{
+	return kind.New(kind.Spec[*kind.InodeSite, hugeInodeRecord]{
 		Name:   "hugeinode",
 		At:     plan.Inode,
 		Claims: true,
 		Match:  inodes(inodeHugeVM),
-		Dump:   func(kind.Dump, *kind.InodeSite, []plan.Result) (noRecord, error) { return noRecord{}, nil },
-		Plan:   func(noRecord, *kind.Host) []plan.Step { return nil },
+		Dump:   dumpHugeInode,
+		Check:  hugeInodeRecord.check,
+		Plan:   hugeInodeRecord.plan,
 	})
+}
+
+func dumpHugeInode(d kind.Dump, i *kind.InodeSite, _ []plan.Result) (hugeInodeRecord, error) {
+	r := hugeInodeRecord{Size: uint64(i.Stat.Size)}
+	var err error
+	if r.PageShift, err = hugeShift(i); err != nil {
+		return r, err
+	}
+	for _, m := range i.Mappings {
+		if m.VMA.Shared {
+			r.Content, err = content(d, i)
+			break
+		}
+	}
+	return r, err
+}
+
+// statfsBytes is struct statfs of a 64-bit machine (asm-generic/statfs.h);
+// f_bsize, the size of a page of hugetlbfs, is at 8.
+const statfsBytes = 120
+
+// hugeShift is log2 of the size of an inode's huge pages; 0 for other memory.
+func hugeShift(i *kind.InodeSite) (uint8, error) {
+	if i.Stat.FSType != unix.HUGETLBFS_MAGIC {
+		return 0, nil
+	}
+	r, err := i.Do(plan.Call{Nr: unix.SYS_FSTATFS, Args: []plan.Arg{plan.FD(i.Ref().Main()), plan.Out(statfsBytes)}})
+	if err != nil {
+		return 0, fmt.Errorf("asking for its page size: %w", err)
+	}
+	return uint8(bits.TrailingZeros64(binary.LittleEndian.Uint64(r.Out[0][8:]))), nil
+}
+
+// goodHugeShift knows what sizes of huge pages there are, from 64 KiB to 16 GiB
+// (linux/hugetlb_encode.h).
+func goodHugeShift(shift uint8) bool { return shift >= 16 && shift <= 34 }
+
+func (r hugeInodeRecord) check() error {
+	if !goodHugeShift(r.PageShift) || r.Size == 0 || r.Size%(1<<r.PageShift) != 0 || r.Size > windowLimit {
+		return errors.New("no size of memory of huge pages")
+	}
+	return nil
+}
+
+// plan reserves no pages: the mappings of the tree do that for themselves.
+func (r hugeInodeRecord) plan(h *kind.Host) []plan.Step {
+	flags := unix.MAP_NORESERVE | unix.MAP_HUGETLB | int(r.PageShift)<<unix.MAP_HUGE_SHIFT
+	steps := []plan.Step{{
+		Stage: plan.Create,
+		Text:  fmt.Sprintf("make memory of huge pages, %d bytes each", uint64(1)<<r.PageShift),
+		Needs: []plan.Need{{Demand: "map-files", Why: "anonymous memory of huge pages can be reached by /proc/self/map_files only"}},
+		Ops:   asOps(shareMemory(window(h.Self.ID), r.Size, flags, h.Self)),
+	}}
+	return append(steps, fill(h.Self, r.Content)...)
 }

@@ -94,8 +94,11 @@ func isInternal(i *kind.InodeSite) bool {
 const aioMagic = 0x5a3c69f0
 
 func hugeInode(i *kind.InodeSite) inodeClass {
-	if i.Path == "/anon_hugepage" { // hugetlb_file_setup callers in mm/mmap.c
+	switch {
+	case i.Path == "/anon_hugepage": // hugetlb_file_setup callers in mm/mmap.c
 		return inodeHugeVM
+	case strings.HasPrefix(i.Path, memfdPrefix):
+		return inodeMemfd
 	}
 	return inodeUnsupported
 }
@@ -106,7 +109,7 @@ func hugeInode(i *kind.InodeSite) inodeClass {
 // open it in, and a memory file serves such a file as well.
 func memoryInode(i *kind.InodeSite) inodeClass {
 	switch {
-	case strings.HasPrefix(i.Path, "/memfd:"):
+	case strings.HasPrefix(i.Path, memfdPrefix):
 		return inodeMemfd
 	case i.Path == "/dev/zero":
 		return inodeShmem

@@ -313,7 +313,7 @@ func TestUnsupportedInodesAreNamed(t *testing.T) {
 		"System V shared memory": {Path: "/SYSV00000000", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.TMPFS_MAGIC}},
 		"asynchronous":           {Path: "/[aio]", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: aioMagic}},
 		"secret memory":          {Path: "/secretmem", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.SECRETMEM_MAGIC}},
-		"huge pages":             {Path: "/memfd:x", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC}},
+		"huge pages":             {Path: "/mnt/huge/f", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC}},
 		"[io_uring]":             {Path: "anon_inode:[io_uring]", Stat: kind.Stat{Mode: unix.S_IFREG}},
 		"deleted directory":      {Path: "/tmp/d", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFDIR}},
 		"device 226:0":           {Path: "/dev/dri/card0", Stat: kind.Stat{Mode: unix.S_IFCHR, Rdev: unix.Mkdev(226, 0)}},

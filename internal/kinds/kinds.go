@@ -53,7 +53,6 @@ func All() kind.Table {
 		Special(),
 		Anon(),
 		Filemap(),
-		Hugetlb(),
 		UnsupportedMapping(),
 		Madvise(),
 		Guard(),

@@ -3,7 +3,6 @@ package kinds
 import (
 	"strings"
 
-	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/kind"
 )
 
@@ -14,7 +13,6 @@ const (
 	mapUnsupported mapClass = iota
 	mapAnon
 	mapFile
-	mapHuge
 	mapSpecial
 )
 
@@ -27,13 +25,11 @@ func maps(c mapClass) func(*kind.MappingSite) bool {
 // all but the kernel's own.
 func ordinary(m *kind.MappingSite) bool {
 	c := mapClassOf(m)
-	return c == mapAnon || c == mapFile || c == mapHuge
+	return c == mapAnon || c == mapFile
 }
 
 func mapClassOf(m *kind.MappingSite) mapClass {
 	switch {
-	case m.VMA.Flags.Has(abi.VMFlagHugeTLB):
-		return mapHuge
 	case m.Inode != nil:
 		return mapFile
 	case isSpecial(m.VMA.Path):

@@ -1,12 +1,14 @@
 package kinds
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
 )
 
 const plainLine = "100000000000-100000010000 rw-p 00000000 00:00 0 "
@@ -73,18 +75,20 @@ func TestGuardCheck(t *testing.T) {
 }
 
 func TestHugetlb(t *testing.T) {
-	i := &kind.InodeSite{ID: 5, Path: "/anon_hugepage", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC}}
+	i := &kind.InodeSite{ID: 5, Path: "/anon_hugepage", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC, Size: 4 << 20}}
 	const line = "100000000000-100000400000 rw-p 00000000 00:10 8 /anon_hugepage (deleted)"
-	const size = "KernelPageSize:     2048 kB"
-	_, got := taken(t, Hugetlb(), nil, of(vma(t, line, "rd wr mr mw me de ht", size), i))
-	wantPlan(t, got, "create: !limit:hugetlb mmap@mapping 7(17592186044416,4194304,3,1410596898,-1,0)=17592186044416")
+	_, got := taken(t, Filemap(), nil, of(vma(t, line, "rd wr mr mw me de ht"), i))
+	wantPlan(t, got, "create: !file:inode 5:r !limit:hugetlb openat@tool(-100,{inode 5},524544)->inode 5.1 "+
+		"mmap@mapping 7(17592186044416,4194304,3,1048578,{inode 5.1},0)=17592186044416")
+	i.Do = func(c plan.Call) (plan.Result, error) {
+		r := make([]byte, statfsBytes)
+		binary.LittleEndian.PutUint64(r[8:], 2<<20)
+		return plan.Result{Out: [][]byte{r}}, nil
+	}
 	_, got = taken(t, HugeInode(), nil, i)
-	wantPlan(t, got)
-	refused(t, Hugetlb(), of(vma(t, "100000000000-100000400000 rw-s 00000000 00:10 8 /anon_hugepage (deleted)", "rd wr sh mr mw me ms de ht", size), i), "shared")
-	file := &kind.InodeSite{ID: 6, Path: "/mnt/huge/f", Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC}}
-	refused(t, Hugetlb(), of(vma(t, "100000000000-100000400000 rw-p 00000000 00:10 8 /mnt/huge/f", "rd wr mr mw me de ht", size), file), "of a file")
-	checks(t, Hugetlb(), nil, map[string]hugetlbRecord{
-		"small pages": {area{span: span{0x1000, 0x2000}}, 12},
-		"misaligned":  {area{span: span{0x201000, 0x401000}}, 21},
+	wantPlan(t, got, "create: !map-files mmap@tool(17712445128704,4194304,3,1410613281,-1,0)=17712445128704 "+
+		"openat@tool(-100,2f70726f632f73656c662f6d61705f66696c65732f3130316330303030303030302d31303163303034303030303000,524290)->inode 7 munmap@tool(17712445128704,4194304)=0")
+	checks(t, HugeInode(), nil, map[string]hugeInodeRecord{
+		"small pages": {Size: 1 << 20, PageShift: 12}, "half a page": {Size: 1 << 20, PageShift: 21}, "nothing": {PageShift: 21},
 	})
 }

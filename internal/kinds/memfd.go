@@ -20,6 +20,7 @@ type memfdRecord struct {
 	UID     credmap.UID  `cbor:"5,keyasint,omitempty"`
 	GID     credmap.GID  `cbor:"6,keyasint,omitempty"`
 	Content kind.BlobRef `cbor:"7,keyasint,omitempty"`
+	Huge    uint8        `cbor:"8,keyasint,omitempty"` // log2 of the page size, of one with MFD_HUGETLB
 }
 
 const (
@@ -59,6 +60,9 @@ func dumpMemfd(d kind.Dump, i *kind.InodeSite, _ []plan.Result) (memfdRecord, er
 	if r.Seals, err = seals(i); err != nil {
 		return r, err
 	}
+	if r.Huge, err = hugeShift(i); err != nil {
+		return r, err
+	}
 	r.Content, err = content(d, i)
 	return r, err
 }
@@ -89,6 +93,8 @@ func (r memfdRecord) check() error {
 		return fmt.Errorf("permissions %#o", r.Mode)
 	case r.Seals&^allSeals != 0:
 		return fmt.Errorf("seals %#x", r.Seals)
+	case r.Huge != 0 && (!goodHugeShift(r.Huge) || r.Size%(1<<r.Huge) != 0):
+		return fmt.Errorf("size %d in pages of 1<<%d", r.Size, r.Huge)
 	case len(r.Name) > memfdName || strings.ContainsRune(string(r.Name), 0):
 		return errors.New("a name that no memfd can have")
 	}
@@ -114,10 +120,13 @@ func (r memfdRecord) plan(h *kind.Host) []plan.Step {
 // flags of memfd_create, and the permissions that a new one has. F_SEAL_EXEC
 // fixes the bits for execution, which only MFD_NOEXEC_SEAL leaves out.
 func (r memfdRecord) flags() (flags int, born uint32) {
-	if r.Seals&unix.F_SEAL_EXEC != 0 && r.Mode&0o111 == 0 {
-		return unix.MFD_ALLOW_SEALING | unix.MFD_NOEXEC_SEAL, memfdMode &^ 0o111
+	if r.Huge != 0 {
+		flags = unix.MFD_HUGETLB | int(r.Huge)<<unix.MFD_HUGE_SHIFT
 	}
-	return unix.MFD_ALLOW_SEALING, memfdMode
+	if r.Seals&unix.F_SEAL_EXEC != 0 && r.Mode&0o111 == 0 {
+		return flags | unix.MFD_ALLOW_SEALING | unix.MFD_NOEXEC_SEAL, memfdMode &^ 0o111
+	}
+	return flags | unix.MFD_ALLOW_SEALING, memfdMode
 }
 
 func createMemfd(name []byte, flags int, out plan.Ref) plan.Call {

@@ -42,7 +42,7 @@ var statusLines = map[string]string{
 	"VmLib":                      "engine",
 	"VmPTE":                      "(accounting)",
 	"VmSwap":                     "engine",
-	"HugetlbPages":               "hugetlb",
+	"HugetlbPages":               "hugeinode",
 	"CoreDumping":                "task",
 	"THP_enabled":                "thpdisable",
 	"untag_mask":                 "task",

@@ -60,7 +60,7 @@ func whyRegular(i *kind.InodeSite) string {
 	case i.Stat.FSType == unix.SECRETMEM_MAGIC:
 		return "secret memory (memfd_secret)"
 	case i.Stat.FSType == unix.HUGETLBFS_MAGIC:
-		return "a file of huge pages"
+		return "a deleted file of huge pages"
 	case strings.HasPrefix(i.Path, "anon_inode:"):
 		return "memory of " + strings.TrimPrefix(i.Path, "anon_inode:")
 	}

@@ -17,7 +17,7 @@ import (
 //	mr mw me        the claimer: they follow from the mode in which a file is opened and from its mount
 //	gd nr dp        anon: MAP_GROWSDOWN, MAP_NORESERVE, MAP_DROPPABLE
 //	ac              the claimer: it follows from having been writable
-//	ht              hugetlb
+//	ht de           filemap: memory of huge pages
 //	lo lf           mlock
 //	sr rr dc wf dd  madvise
 //	hg nh mg        madvise

@@ -72,7 +72,10 @@ func (s *session) move(m plan.Move) error {
 	if m.Stream {
 		return s.stream(blob, fd)
 	}
-	w := kernelio.WriterAt(fd)
+	w, err := kernelio.ContentWriter(fd)
+	if err != nil {
+		return err
+	}
 	return s.img.EachChunk(blob, 0, func(off uint64, p []byte) error {
 		s.placed.Add(uint64(len(p)))
 		_, err := w.WriteAt(p, int64(off))

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +23,9 @@ func TestFixtures(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if name == "mem_huge" {
+				hugePages(t, 24)
+			}
 			j := fixture(t, name)
 			j.restless = name == "syscalls" || name == "vforks" // children come and go
 			j.runsOn()
@@ -39,4 +44,35 @@ func (j *job) runsOn() {
 	j.dumped("--sign", "-o", j.image(), strconv.Itoa(j.pid))
 	j.goesOn(3)
 	j.unchanged(before, "a dump")
+}
+
+// hugePages has the kernel keep n huge pages for the length of a test. A machine that has no room for them, or whose kernel has no such
+// pages, can't run it.
+func hugePages(t *testing.T, n int) {
+	t.Helper()
+	const setting = "/proc/sys/vm/nr_hugepages"
+	was, err := os.ReadFile(setting)
+	if err != nil {
+		t.Skipf("no huge pages here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(setting, was, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(setting, fmt.Appendln(nil, n), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := parsed(t, strings.TrimSpace(slurp(t, setting)), strconv.Atoi); got < n {
+		t.Skipf("the machine has room for %d of %d huge pages", got, n)
+	}
+}
+
+func slurp(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

@@ -52,6 +52,9 @@ func (r *report) text(to io.Writer) error {
 	if len(c.Files) > 0 {
 		fmt.Fprintf(&b, "files      %s\n", counts(c.Files, "open file"))
 	}
+	if len(c.Mapped) > 0 {
+		fmt.Fprintf(&b, "mapped     %s\n", counts(c.Mapped, "file"))
+	}
 	for i := range r.Processes {
 		r.Processes[i].text(&b)
 	}

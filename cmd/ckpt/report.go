@@ -67,7 +67,8 @@ type contentInfo struct {
 	Raw     uint64         `json:"raw"`    // bytes of data
 	Stored  uint64         `json:"stored"` // the same, compressed
 	Threads int            `json:"threads"`
-	Files   map[string]int `json:"files"` // open file descriptions by kind
+	Files   map[string]int `json:"files"`  // open file descriptions by kind
+	Mapped  map[string]int `json:"mapped"` // mapped files and memory, by how ckpt came by them
 }
 
 type processInfo struct {
@@ -94,7 +95,7 @@ func newReport(v *verify.Report, size int64) (*report, error) {
 	}
 	r.signatures(&v.Verdict)
 	files := fileKinds(m)
-	r.Content = contentInfo{Records: len(m.Records), Raw: m.Totals.Raw, Stored: m.Totals.Stored, Files: map[string]int{}}
+	r.Content = contentInfo{Records: len(m.Records), Raw: m.Totals.Raw, Stored: m.Totals.Stored, Files: map[string]int{}, Mapped: kinds.MapRoutes(m.Records)}
 	for _, name := range files {
 		r.Content.Files[name]++
 	}

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ckptool/ckpt/internal/calls"
@@ -53,24 +54,33 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 	byPID := map[int][]*question{}
 	byTID := map[int]*question{}
 	processOf := s.processOf()
+	to := func(tid int, u *use) error {
+		q := byTID[tid]
+		if q == nil {
+			th := s.frozen[tid]
+			if th == nil {
+				return errors.New("no thread to ask")
+			}
+			q = &question{thread: th, process: processOf[tid], program: calls.NewProgram(held(nil))}
+			byTID[tid] = q
+			byPID[q.process] = append(byPID[q.process], q)
+		}
+		return q.add(u)
+	}
 	for _, o := range objects {
 		for _, u := range o.kinds {
-			u.calls = u.kind.Ask(o.site)
-			if len(u.calls) == 0 {
+			if u.calls = u.kind.Ask(o.site); len(u.calls) == 0 {
 				continue
 			}
-			q := byTID[o.asks]
-			if q == nil {
-				th := s.frozen[o.asks]
-				if th == nil {
-					return nil, fmt.Errorf("%s: no thread to ask", o.name())
-				}
-				q = &question{thread: th, process: processOf[o.asks], program: calls.NewProgram(held(nil))}
-				byTID[o.asks] = q
-				byPID[q.process] = append(byPID[q.process], q)
-			}
-			if err := q.add(u); err != nil {
+			if err := to(o.asks, u); err != nil {
 				return nil, fmt.Errorf("%s: %w", o.name(), err)
+			}
+		}
+	}
+	for _, i := range s.inodes {
+		for _, sv := range s.held[i].surveys {
+			if err := to(int(sv.m.MM.Task.PID), &sv.use); err != nil {
+				return nil, fmt.Errorf("%s: %w", quote(i.Path), err)
 			}
 		}
 	}

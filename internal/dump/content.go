@@ -13,6 +13,9 @@ import (
 // Content implements kind.Dump.
 func (s *session) Content(i *kind.InodeSite) (kind.BlobRef, error) {
 	in := s.held[i]
+	if i.Unheld {
+		return s.unheldContent(i)
+	}
 	if !in.readable {
 		fd, err := kernelio.Reopen(in.fd, unix.O_RDONLY)
 		if err != nil {

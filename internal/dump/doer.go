@@ -35,6 +35,9 @@ func (s *session) doer(h held) kind.Doer {
 // since a better one may come.
 func (s *session) inodeDoer(in *inode) kind.Doer {
 	return func(c plan.Call) (plan.Result, error) {
+		if in.fd == noFD {
+			return calls.Tool(c, held{})
+		}
 		return calls.Tool(c, held{in.site.Ref().Main(): in.fd})
 	}
 }

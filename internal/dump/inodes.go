@@ -14,13 +14,16 @@ import (
 
 type inodeKey struct{ dev, ino uint64 }
 
-// inode is an InodeSite with the descriptor that the tool holds of it, and
-// whether that one can be read.
+// inode is an InodeSite with the descriptor that the tool holds of it, noFD if
+// it has none, and whether that one can be read.
 type inode struct {
 	site     *kind.InodeSite
 	fd       int
 	readable bool
+	surveys  []*survey // of an unheld one
 }
+
+const noFD = -1
 
 // anonymous says whether a descriptor leads to no object of its own: the
 // files of fs/anon_inodes.c share one inode, and those of pidfs and nsfs
@@ -46,15 +49,21 @@ func (s *session) inode(t *kind.TaskSite, st kind.Stat, link string, fd int, rea
 	key := inodeKey{st.Dev, st.Ino}
 	in := s.inodeOf[key]
 	if in == nil {
-		path, deleted := strings.CutSuffix(link, " (deleted)")
-		in = &inode{site: &kind.InodeSite{ID: uint32(len(s.inodes) + 1), Task: t, Path: path,
-			Deleted: deleted && st.Nlink == 0, Stat: st}}
+		path, deleted := link, false
+		if st.Nlink == 0 { // else it is part of a name, or another name than this one is left
+			path, deleted = strings.CutSuffix(link, " (deleted)")
+		}
+		in = &inode{fd: noFD, site: &kind.InodeSite{ID: uint32(len(s.inodes) + 1), Task: t, Path: path,
+			Deleted: deleted, Stat: st, Unheld: fd == noFD}}
 		in.site.Do = s.inodeDoer(in)
 		s.inodeOf[key] = in
 		s.held[in.site] = in
 		s.inodes = append(s.inodes, in.site)
 	}
-	if in.fd == 0 || readable && !in.readable {
+	if fd != noFD && in.site.Unheld {
+		in.site.Stat, in.site.Unheld = st, false
+	}
+	if in.fd == noFD || readable && !in.readable {
 		in.fd, in.readable = fd, readable
 	}
 	return in.site

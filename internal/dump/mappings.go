@@ -1,15 +1,12 @@
 package dump
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
-	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/pkg/image"
 )
@@ -26,7 +23,7 @@ func (s *session) gatherMMs() error {
 			return fmt.Errorf("memory of %s: %w", taskName(mm.Task), err)
 		}
 	}
-	return nil
+	return s.measure()
 }
 
 func (s *session) gatherMM(mm *kind.MMSite) error {
@@ -39,7 +36,10 @@ func (s *session) gatherMM(mm *kind.MMSite) error {
 		m := &kind.MappingSite{ID: uint32(len(s.mappings) + 1), MM: mm, VMA: v}
 		if v.Inode != 0 {
 			if m.Inode, err = s.mapped(mm.Task, v, files); err != nil {
-				return fmt.Errorf("mapping %x-%x %s: %w", v.Start, v.End, quote(v.Path), err)
+				if err := s.unreached(m, err); err != nil {
+					return err
+				}
+				continue
 			}
 			m.Inode.Mappings = append(m.Inode.Mappings, m)
 		}
@@ -47,50 +47,6 @@ func (s *session) gatherMM(mm *kind.MMSite) error {
 		mm.Mappings = append(mm.Mappings, m)
 	}
 	return s.scan(mm)
-}
-
-// mappedFile tells mapped files apart as maps shows them, which saves
-// opening thousands of links that lead to the same few files.
-type mappedFile struct {
-	dev, ino uint64
-	path     string
-}
-
-// mapped is the inode behind a mapping. The link in map_files leads to the
-// very file, also when it was deleted or replaced; it wants
-// CAP_CHECKPOINT_RESTORE in the initial user namespace (proc_pid_map_files(5)).
-// Without that the path serves if it still leads to the same inode.
-func (s *session) mapped(t *kind.TaskSite, v abi.SmapsVMA, known map[mappedFile]*kind.InodeSite) (*kind.InodeSite, error) {
-	key := mappedFile{v.Dev, v.Inode, v.Path}
-	if i := known[key]; i != nil {
-		return i, nil
-	}
-	i, err := s.inodeAt(t, fmt.Sprintf("map_files/%x-%x", v.Start, v.End), unix.O_RDONLY)
-	if errors.Is(err, fs.ErrPermission) {
-		i, err = s.mappedByPath(t, v)
-	}
-	known[key] = i
-	return i, err
-}
-
-func (s *session) mappedByPath(t *kind.TaskSite, v abi.SmapsVMA) (*kind.InodeSite, error) {
-	if strings.HasSuffix(v.Path, " (deleted)") || !strings.HasPrefix(v.Path, "/") {
-		return nil, &kind.Unsupported{Why: "the mapped object has no path and map_files wants CAP_CHECKPOINT_RESTORE",
-			Hint: "setcap cap_checkpoint_restore=ep on ckpt"}
-	}
-	fd, err := kernelio.OpenPath(v.Path, unix.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	s.keep(fd)
-	st, err := statFD(fd.Int())
-	if err != nil {
-		return nil, err
-	}
-	if st.Ino != v.Inode {
-		return nil, kind.Unsupportedf("its path leads to another file by now")
-	}
-	return s.inode(t, st, v.Path, fd.Int(), true), nil
 }
 
 // scan finds the pages of an address space that must travel, and the guard

@@ -32,13 +32,15 @@ type session struct {
 	mappings []*kind.MappingSite
 	spaces   []*kind.NamespaceSite
 
-	inodeOf map[inodeKey]*inode
-	filesBy map[fileKey]*classes[*open]
-	opens   map[*kind.FileSite]*kernelio.FD
-	held    map[*kind.InodeSite]*inode
-	pages   map[*kind.MMSite]image.Extents
-	vmas    map[*kind.MMSite][]abi.SmapsVMA // as they are to be recorded
-	forks   map[*kind.MMSite]*forked        // nil: no process may share pages with another
+	inodeOf  map[inodeKey]*inode
+	filesBy  map[fileKey]*classes[*open]
+	opens    map[*kind.FileSite]*kernelio.FD
+	held     map[*kind.InodeSite]*inode
+	linkless bool                              // the links of map_files may not be followed
+	memory   map[*kind.MMSite]*kernelio.Memory // of those with mappings of unheld inodes
+	pages    map[*kind.MMSite]image.Extents
+	vmas     map[*kind.MMSite][]abi.SmapsVMA // as they are to be recorded
+	forks    map[*kind.MMSite]*forked        // nil: no process may share pages with another
 
 	blobs   []blob
 	records []image.Record

@@ -109,7 +109,7 @@ type Holder struct {
 
 // InodeSite is what descriptions and mappings share: a file, a pipe, a
 // memfd, a piece of shared memory. The tool holds a descriptor of it, of any
-// mode, perhaps O_PATH.
+// mode, perhaps O_PATH, unless it is Unheld.
 type InodeSite struct {
 	ID       uint32
 	Task     *TaskSite // one of its users
@@ -119,7 +119,24 @@ type InodeSite struct {
 	Files    []*FileSite
 	Mappings []*MappingSite
 	Do       Doer
+	// Unheld: nobody who may be asked has a descriptor of it. What is known of
+	// it is what its mappings show: Stat has its device, inode and filesystem,
+	// a size in whole pages, and for the rest what such an inode usually has.
+	Unheld bool
+	Route  MapRoute
 }
+
+// MapRoute is the way by which the inode behind a mapping was found.
+type MapRoute uint8
+
+// The ways, in the order in which they are tried.
+const (
+	MapNone   MapRoute = iota // nothing maps it
+	MapLink                   // the link in map_files, which takes a capability
+	MapOpen                   // a descriptor that the tree has of it
+	MapPath                   // its path, which leads to the same device and inode
+	MapMemory                 // none: its contents are what the tree has mapped of it
+)
 
 // Ref is the reference by which records name the inode.
 func (i *InodeSite) Ref() InodeRef { return InodeRef(i.ID) }

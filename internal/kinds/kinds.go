@@ -67,6 +67,7 @@ func All() kind.Table {
 		Memfd(),
 		Shmem(),
 		HugeInode(),
+		MapRoute(),
 		UnsupportedInode(),
 
 		// Open file descriptions, and the inodes that belong to them.

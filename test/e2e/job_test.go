@@ -45,18 +45,32 @@ func begin(t *testing.T, argv []string, extra ...string) *job {
 // beginWith is begin with standard streams that are not nil put in the place of a log file.
 func beginWith(t *testing.T, argv, extra []string, stdout, stderr *os.File) *job {
 	t.Helper()
+	j := newJob(t)
+	j.start(append(append(argv, j.status, j.dir), extra...), stdout, stderr)
+	return j
+}
+
+// newJob makes the places of a job.
+func newJob(t *testing.T) *job {
+	t.Helper()
 	temp := t.TempDir()
 	j := &job{t: t, status: filepath.Join(temp, "status"), dir: filepath.Join(temp, "dir"), mark: "CKPT_FIXTURE=" + temp}
 	if err := os.Mkdir(j.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	argv = append(append(argv, j.status, j.dir), extra...)
+	return j
+}
+
+// start runs argv and waits until it is well on its way.
+func (j *job) start(argv []string, stdout, stderr *os.File) {
+	t := j.t
+	t.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	log, err := os.Create(filepath.Join(temp, "log"))
+	log, err := os.Create(filepath.Join(filepath.Dir(j.status), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +84,6 @@ func beginWith(t *testing.T, argv, extra []string, stdout, stderr *os.File) *job
 	}
 	t.Cleanup(j.end)
 	j.reach(3)
-	return j
 }
 
 // fixture starts the C fixture of that name.

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -182,15 +181,6 @@ func TestChangedLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.restore(image)
-}
-
-// TestTerminalInside: the master of a pseudoterminal is refused by name, with what to do instead.
-func TestTerminalInside(t *testing.T) {
-	t.Parallel()
-	j := fixture(t, "unsupported_pty")
-	refusal(t, ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(j.pid)), cli.Unsupported,
-		fmt.Sprintf("of process %d (unsupported_pty)", j.pid), "the master of a pseudoterminal", "hint: checkpoint the program that runs inside")
-	j.goesOn(3)
 }
 
 // TestUsage: a command line without sense is met with its own exit code and advice.

@@ -20,3 +20,11 @@ func (c Caps) Has(n uint) bool { return n < 64 && c&(1<<n) != 0 }
 
 // Within says whether every capability of c is also in d.
 func (c Caps) Within(d Caps) bool { return c&^d == 0 }
+
+// SeenUID is the owner of something that was only looked at, such as a file
+// that stays where it is. It is compared, and nobody is ever given it, so it
+// needs no place in a map.
+type SeenUID uint32
+
+// SeenGID is the group of something that was only looked at.
+type SeenGID uint32

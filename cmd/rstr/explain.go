@@ -27,6 +27,8 @@ func (o *options) explain(err error, img *verify.Image) error {
 		return unmet(needs, img.Verdict())
 	case errors.As(err, &taken):
 		return o.inUse(taken, img.Manifest())
+	case errors.As(err, new(*restore.MapError)):
+		return cli.WithHint(err, "--uidmap and --gidmap FROM:TO say who they are here; --map-rest=identity that the rest are the same")
 	case errors.Is(err, verify.ErrUnsigned), errors.Is(err, verify.ErrUnknownSigner):
 		return cli.WithHint(err, "ckpt show says who signed it; a line in an allowed_signers file trusts a key")
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/restore"
+	"github.com/ckptool/ckpt/pkg/credmap"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -51,5 +52,5 @@ func plainly() error {
 
 func exitCode(err error) int {
 	return cli.ExitCode(err, cli.As[*restore.NeedsError](cli.Refused), cli.As[*restore.TakenError](cli.HostDiffers),
-		cli.As[*restore.HostError](cli.HostDiffers), cli.As[plan.Changed](cli.HostDiffers))
+		cli.As[*restore.HostError](cli.HostDiffers), cli.As[*restore.MapError](cli.HostDiffers), cli.Is(credmap.ErrClash, cli.Usage), cli.As[plan.Changed](cli.HostDiffers))
 }

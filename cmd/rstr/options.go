@@ -34,6 +34,7 @@ type options struct {
 	spool   int64
 	plan    bool // say what would be done, and do nothing
 	json    bool
+	maps    maps
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.
@@ -52,6 +53,9 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.StringVar(&o.trust, "verify", "", "insist on a trusted signature; with a `FILE` of allowed signers, on one that it trusts too")
 	f.Lookup("verify").NoOptDefVal = ownTrust
 	expect := f.String("expect", "", "accept only the image whose manifest is `sha256:DIGEST`, as ckpt show prints it")
+	f.StringArrayVar(&o.maps.uids, "uidmap", nil, "users `FROM:TO[:COUNT]` of the image, by ids or names; @FILE for a file of them; repeatable")
+	f.StringArrayVar(&o.maps.gids, "gidmap", nil, "groups `FROM:TO[:COUNT]`, in the same way")
+	f.StringVar(&o.maps.rest, "map-rest", "", "`identity`: what is not mapped stays as it is, though the image is of another host")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
 	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")

@@ -51,7 +51,7 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ro, err := restoreOptions(img)
+	ro, err := o.restoreOptions(img)
 	if err != nil {
 		return nil, img, err
 	}
@@ -72,21 +72,24 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 }
 
 // restoreOptions are the facts that a restore depends on.
-func restoreOptions(img *verify.Image) (restore.Options, error) {
-	o := restore.Options{Table: kinds.All()}
+func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
+	ro := restore.Options{Table: kinds.All()}
 	var err error
-	if o.Caller, err = restore.FactsOfCaller(); err != nil {
-		return o, err
+	if ro.Map, err = o.maps.of(&img.Manifest().Header, host.MachineID()); err != nil {
+		return ro, err
 	}
-	if o.Kernel, err = host.Kernel(); err != nil {
-		return o, err
+	if ro.Caller, err = restore.FactsOfCaller(); err != nil {
+		return ro, err
 	}
-	r := request(img, o.Caller)
-	o.Judge = func(wants []policy.Want) policy.Decision {
+	if ro.Kernel, err = host.Kernel(); err != nil {
+		return ro, err
+	}
+	r := request(img, ro.Caller)
+	ro.Judge = func(wants []policy.Want) policy.Decision {
 		r.Wants = wants
 		return (*policy.Policy)(nil).Judge(r)
 	}
-	return o, nil
+	return ro, nil
 }
 
 // request is what a policy judges by, but for the wants.

@@ -24,16 +24,22 @@ const (
 )
 
 type fdownerRecord struct {
-	Type  int32       `cbor:"1,keyasint,omitempty"` // F_OWNER_*
-	PID   kind.PID    `cbor:"2,keyasint,omitempty"` // 0: nobody
-	Sig   int32       `cbor:"3,keyasint,omitempty"` // F_SETSIG; 0: SIGIO
-	Async bool        `cbor:"4,keyasint,omitempty"` // O_ASYNC
-	UID   credmap.UID `cbor:"5,keyasint,omitempty"` // of whoever set the owner: decides whom the signal may reach
-	EUID  credmap.UID `cbor:"6,keyasint,omitempty"`
+	Type  int32    `cbor:"1,keyasint,omitempty"` // F_OWNER_*
+	PID   kind.PID `cbor:"2,keyasint,omitempty"` // 0: nobody
+	Sig   int32    `cbor:"3,keyasint,omitempty"` // F_SETSIG; 0: SIGIO
+	Async bool     `cbor:"4,keyasint,omitempty"` // O_ASYNC
+	By    *setBy   `cbor:"5,keyasint,omitempty"` // nil: there is no owner
 	// Task set the owner, as far as its ids tell, through its descriptor FD:
 	// that number is in the signals (si_fd).
 	Task kind.TaskRef `cbor:"7,keyasint"`
 	FD   int32        `cbor:"8,keyasint"`
+}
+
+// setBy is who set the owner of a description: it decides whom the signal may
+// reach.
+type setBy struct {
+	UID  credmap.UID `cbor:"1,keyasint"`
+	EUID credmap.UID `cbor:"2,keyasint"`
 }
 
 // FDOwner adds to a description whom it tells of input and output, and by
@@ -90,7 +96,7 @@ func dumpFDOwner(d kind.Dump, f *kind.FileSite, _ []plan.Result) (fdownerRecord,
 		return r, kind.Unsupportedf("this kernel does not tell who set the owner of its signals (CONFIG_CHECKPOINT_RESTORE)")
 	}
 	uid, euid := pair(ids.Out[0])
-	r.UID, r.EUID = credmap.UID(uid), credmap.UID(euid)
+	r.By = &setBy{credmap.UID(uid), credmap.UID(euid)}
 	if s := f.Task.Status; s != nil && (uint32(uid) != s.UID.Real || uint32(euid) != s.UID.Effective) {
 		return r, kind.Unsupportedf("the owner of its signals was set by user %d, who is not the process's", uid)
 	}
@@ -101,7 +107,7 @@ func checkFDOwner(r fdownerRecord) error {
 	switch {
 	case r.Task == 0, r.FD < 0:
 		return errors.New("no task")
-	case r.Type < ownerThread, r.Type > ownerGroup, r.PID < 0, r.PID == 0 && (r.Type != 0 || r.UID != 0 || r.EUID != 0):
+	case r.Type < ownerThread, r.Type > ownerGroup, r.PID < 0, r.PID == 0 && r.Type != 0, (r.PID == 0) != (r.By == nil):
 		return fmt.Errorf("owner %d of type %d", r.PID, r.Type)
 	case r.Sig < 0, r.Sig > 64:
 		return fmt.Errorf("signal %d", r.Sig)
@@ -123,7 +129,20 @@ func planFDOwner(r fdownerRecord, h *kind.Host) []plan.Step {
 		calls = append(calls, plan.Call{In: plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, Nr: unix.SYS_IOCTL, Args: []plan.Arg{
 			plan.Int(r.FD), plan.Int(fioasync), plan.Buf([]byte{1, 0, 0, 0})}, Ret: plan.Exactly(0)})
 	}
-	return oneStep(plan.Arm, "have it signal its owner", asOps(calls)...)
+	steps := oneStep(plan.Arm, "have it signal its owner", asOps(calls)...)
+	if len(steps) > 0 && r.By != nil {
+		steps[0].Needs = r.By.needs(h)
+	}
+	return steps
+}
+
+// needs is for who is not the caller: the signals would reach whom she can't.
+func (b setBy) needs(h *kind.Host) []plan.Need {
+	var n needList
+	for _, id := range []credmap.UID{b.UID, b.EUID} {
+		n.addIf(id != h.Caller.UID.Real, fmt.Sprintf("open-as:%d", id), "the owner of its signals was set by this user")
+	}
+	return n
 }
 
 func setOwner(r fdownerRecord, h *kind.Host) plan.Call {
@@ -134,7 +153,7 @@ func setOwner(r fdownerRecord, h *kind.Host) plan.Call {
 			plan.Buf(append(b, 0, 0, 0, 0), plan.Reloc{Off: 4, Size: 4, Arg: plan.PID(r.PID)})},
 		Ret: plan.Exactly(0),
 	}
-	if r.UID != h.Caller.UID.Real || r.EUID != h.Caller.UID.Effective {
+	if r.By.UID != h.Caller.UID.Real || r.By.EUID != h.Caller.UID.Effective {
 		c.As = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}
 	}
 	return c

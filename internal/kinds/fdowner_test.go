@@ -46,7 +46,7 @@ func TestFDOwnerOutside(t *testing.T) {
 func TestFDOwnerWearsItsIDs(t *testing.T) {
 	h := hostOf(1)
 	for uid, as := range map[credmap.UID]plan.Ref{0: {}, 1000: {Site: plan.Task, ID: 3}} {
-		r := fdownerRecord{Type: 1, PID: 5, UID: uid, EUID: uid, Task: 3}
+		r := fdownerRecord{Type: 1, PID: 5, By: &setBy{uid, uid}, Task: 3}
 		if got := planFDOwner(r, h)[0].Ops[0].(plan.Call).As; got != as {
 			t.Errorf("for user %d as %v", uid, got)
 		}
@@ -54,7 +54,7 @@ func TestFDOwnerWearsItsIDs(t *testing.T) {
 }
 
 func TestFDOwnerCheck(t *testing.T) {
-	for _, r := range []fdownerRecord{{}, {Task: 1, Type: 3, PID: 1}, {Task: 1, PID: -1}, {Task: 1, Sig: 65}, {Task: 1, UID: 5}} {
+	for _, r := range []fdownerRecord{{}, {Task: 1, Type: 3, PID: 1}, {Task: 1, PID: -1}, {Task: 1, Sig: 65}, {Task: 1, By: &setBy{5, 5}}, {Task: 1, Type: 1, PID: 4}} {
 		if checkFDOwner(r) == nil {
 			t.Errorf("%+v accepted", r)
 		}

@@ -22,24 +22,23 @@ type listenRecord struct {
 	Task kind.TaskRef `cbor:"3,keyasint"`
 	FD   int32        `cbor:"4,keyasint"`
 	File socketFile   `cbor:"5,keyasint"`
-	Peer peerIDs      `cbor:"6,keyasint"`
+	Peer *ids         `cbor:"6,keyasint,omitempty"` // what SO_PEERCRED shows beside a pid; nil: it is no unix socket
 }
 
 // socketFile is the file of a unix socket that is bound to a path.
 type socketFile struct {
-	Mode uint32      `cbor:"1,keyasint,omitempty"` // permissions
-	UID  credmap.UID `cbor:"2,keyasint,omitempty"`
-	GID  credmap.GID `cbor:"3,keyasint,omitempty"`
-	Gone bool        `cbor:"4,keyasint,omitempty"` // it was removed
+	Mode  uint32 `cbor:"1,keyasint,omitempty"` // permissions
+	Owner *ids   `cbor:"2,keyasint,omitempty"` // nil: there is no file
+	Gone  bool   `cbor:"4,keyasint,omitempty"` // it was removed
 	// Dir is where the file is if its path is relative: the working
 	// directory of the listening task.
 	Dir []byte `cbor:"5,keyasint,omitempty"`
 }
 
-// peerIDs are what SO_PEERCRED shows of a process beside its pid.
-type peerIDs struct {
-	UID credmap.UID `cbor:"1,keyasint,omitempty"`
-	GID credmap.GID `cbor:"2,keyasint,omitempty"`
+// ids are a user and a group.
+type ids struct {
+	UID credmap.UID `cbor:"1,keyasint"`
+	GID credmap.GID `cbor:"2,keyasint"`
 }
 
 // Listen claims TCP and unix sockets that listen and have nobody waiting. The
@@ -86,7 +85,7 @@ func (r *listenRecord) dumpUnix(f *kind.FileSite) (waiting uint32, err error) {
 	if err != nil || len(b) < 12 {
 		return 0, fmt.Errorf("asking who listens: %w", err)
 	}
-	r.Peer = peerIDs{credmap.UID(binary.LittleEndian.Uint32(b[4:])), credmap.GID(binary.LittleEndian.Uint32(b[8:]))}
+	r.Peer = &ids{credmap.UID(binary.LittleEndian.Uint32(b[4:])), credmap.GID(binary.LittleEndian.Uint32(b[8:]))}
 	r.listener(f, kind.PID(binary.LittleEndian.Uint32(b)))
 	if r.Socket.Local.Abstract || !r.Socket.Local.bound() {
 		return u.Waiting, nil
@@ -132,7 +131,7 @@ func (r *listenRecord) dumpFile(f *kind.FileSite, u unixFacts) error {
 		return kind.Unsupportedf("a socket bound to %+q, where another file is now", name)
 	}
 	r.File.Mode = uint32(le.Uint16(b[stxMode:])) & 0o7777
-	r.File.UID, r.File.GID = credmap.UID(le.Uint32(b[stxUID:])), credmap.GID(le.Uint32(b[stxGID:]))
+	r.File.Owner = &ids{credmap.UID(le.Uint32(b[stxUID:])), credmap.GID(le.Uint32(b[stxGID:]))}
 	return nil
 }
 
@@ -159,6 +158,10 @@ func checkListen(r listenRecord) error {
 		return fmt.Errorf("a listening socket of family %d, type %d, protocol %d", s.Domain, s.Type, s.Proto)
 	case r.Backlog > 1<<31-1:
 		return fmt.Errorf("backlog %d", r.Backlog)
+	case (r.Peer != nil) != s.isUnix():
+		return errors.New("who listens is a question at unix sockets only")
+	case (r.File.Owner != nil) != (s.isUnix() && r.Socket.Local.bound() && !r.Socket.Local.Abstract && !r.File.Gone):
+		return errors.New("a socket file without an owner, or the other way round")
 	case r.File.Mode&^0o777 != 0:
 		return fmt.Errorf("a socket file of mode %#o", r.File.Mode)
 	}
@@ -211,7 +214,7 @@ func (r listenRecord) bindPath(h *kind.Host) plan.Step {
 		return s
 	}
 	s.Ops = append(s.Ops, openObject(at, 0, file), statx(plan.FD(file), wantType(unix.S_IFSOCK)))
-	if want := (owner{r.File.Mode, r.File.UID, r.File.GID}); want.uid != h.Caller.UID.FS || want.gid != h.Caller.GID.FS {
+	if want := (owner{r.File.Mode, r.File.Owner.UID, r.File.Owner.GID}); want.uid != h.Caller.UID.FS || want.gid != h.Caller.GID.FS {
 		s.Needs = []plan.Need{{Demand: fmt.Sprintf("own:%d:%d", want.uid, want.gid), Why: "the socket's file is somebody else's"}}
 		s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_FCHOWNAT, Ret: plan.Exactly(0), Args: []plan.Arg{
 			plan.FD(file), plan.Str(""), plan.Int(want.uid), plan.Int(want.gid), plan.Int(unix.AT_EMPTY_PATH)}})
@@ -227,7 +230,9 @@ func (r listenRecord) clearPath(h *kind.Host) []plan.Call {
 	at, le := r.path(), binary.LittleEndian
 	// If there is nothing, the buffer stays as it is demanded to be.
 	want := make([]byte, stxBytes)
-	le.PutUint32(want[stxUID:], uint32(r.File.UID))
+	if r.File.Owner != nil {
+		le.PutUint32(want[stxUID:], uint32(r.File.Owner.UID))
+	}
 	le.PutUint16(want[stxMode:], unix.S_IFSOCK)
 	look := plan.Call{
 		Nr: unix.SYS_STATX, Ret: plan.Ret{Exact: true, Tolerate: []uint16{uint16(unix.ENOENT)}},

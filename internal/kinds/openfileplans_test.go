@@ -67,13 +67,13 @@ create: make an epoll instance; tool epoll_create1 -> file 9
 settle: watch descriptor 8; task 2 epoll_ctl; task 2 epoll_pwait
 settle: watch descriptor 7; task 2 fcntl -> file 9.3; task 2 dup3; task 2 epoll_ctl; task 2 dup3; task 2 close
 `},
-		"listening at a path": {Listen(), &listenRecord{Task: 2, FD: 5, Backlog: 4, File: socketFile{Mode: 0o600, UID: 7},
+		"listening at a path": {Listen(), &listenRecord{Task: 2, FD: 5, Backlog: 4, File: socketFile{Mode: 0o600, Owner: &ids{7, 0}}, Peer: &ids{},
 			Socket: socketRecord{Sort: stream, Local: sockAddr{Name: []byte("/run/x")}}}, `
 create: make a socket; tool socket -> file 9
 arm: bind it to "/run/x" [own:7:0]; tool statx; tool socket -> file 9.4; tool connect; tool unlinkat; tool bind; tool openat -> file 9.3; tool statx; tool fchownat; tool fchmodat
 arm: listen at "/run/x"; task 2 listen
 `},
-		"listening for another user": {Listen(), &listenRecord{Task: 2, FD: 5, Peer: peerIDs{UID: 7},
+		"listening for another user": {Listen(), &listenRecord{Task: 2, FD: 5, Peer: &ids{UID: 7},
 			Socket: socketRecord{Sort: stream, Local: sockAddr{Name: []byte("x"), Abstract: true}}}, `
 create: make a socket; tool socket -> file 9
 create: bind it to @"x"; tool bind
@@ -98,7 +98,7 @@ arm: go on with the next watch descriptor; tool ioctl
 		"locks": {Locks(), &locksRecord{Flock: flock{lockRead, 2, 5}, OFD: []rangeLock{{lockWrite, 0, 1}}, POSIX: []taskLocks{{3, 6, []rangeLock{{lockRead, 0, 0}}}}}, `
 arm: lock the file; task 2 flock; tool fcntl; task 3 fcntl
 `},
-		"signals": {FDOwner(), &fdownerRecord{Type: 1, PID: 20, Sig: 44, Async: true, Task: 2, FD: 5}, `
+		"signals": {FDOwner(), &fdownerRecord{Type: 1, PID: 20, By: &setBy{}, Sig: 44, Async: true, Task: 2, FD: 5}, `
 arm: have it signal its owner; tool fcntl; tool fcntl; task 2 ioctl
 `},
 	} {

@@ -19,29 +19,29 @@ type pendingRecord struct {
 // pendingSignal is a siginfo_t (sigaction(2)); which fields mean something
 // depends on Signal and Code.
 type pendingSignal struct {
-	Signal    uint8       `cbor:"1,keyasint"`
-	Errno     int32       `cbor:"2,keyasint,omitempty"`
-	Code      int32       `cbor:"3,keyasint,omitempty"`
-	PID       kind.PID    `cbor:"4,keyasint,omitempty"`
-	UID       credmap.UID `cbor:"5,keyasint,omitempty"`
-	Value     uint64      `cbor:"6,keyasint,omitempty"`
-	TimerID   int32       `cbor:"7,keyasint,omitempty"`
-	Overrun   int32       `cbor:"8,keyasint,omitempty"`
-	Status    int32       `cbor:"9,keyasint,omitempty"`
-	Utime     int64       `cbor:"10,keyasint,omitempty"`
-	Stime     int64       `cbor:"11,keyasint,omitempty"`
-	Addr      uint64      `cbor:"12,keyasint,omitempty"`
-	Lower     uint64      `cbor:"13,keyasint,omitempty"`
-	Upper     uint64      `cbor:"14,keyasint,omitempty"`
-	Pkey      uint32      `cbor:"15,keyasint,omitempty"`
-	AddrLSB   int16       `cbor:"16,keyasint,omitempty"`
-	PerfData  uint64      `cbor:"17,keyasint,omitempty"`
-	PerfType  uint32      `cbor:"18,keyasint,omitempty"`
-	PerfFlags uint32      `cbor:"19,keyasint,omitempty"`
-	Band      int64       `cbor:"20,keyasint,omitempty"`
-	FD        int32       `cbor:"21,keyasint,omitempty"`
-	Syscall   int32       `cbor:"22,keyasint,omitempty"`
-	Arch      uint32      `cbor:"23,keyasint,omitempty"`
+	Signal    uint8        `cbor:"1,keyasint"`
+	Errno     int32        `cbor:"2,keyasint,omitempty"`
+	Code      int32        `cbor:"3,keyasint,omitempty"`
+	PID       kind.PID     `cbor:"4,keyasint,omitempty"`
+	UID       *credmap.UID `cbor:"5,keyasint,omitempty"` // of the sender; nil: there is none
+	Value     uint64       `cbor:"6,keyasint,omitempty"`
+	TimerID   int32        `cbor:"7,keyasint,omitempty"`
+	Overrun   int32        `cbor:"8,keyasint,omitempty"`
+	Status    int32        `cbor:"9,keyasint,omitempty"`
+	Utime     int64        `cbor:"10,keyasint,omitempty"`
+	Stime     int64        `cbor:"11,keyasint,omitempty"`
+	Addr      uint64       `cbor:"12,keyasint,omitempty"`
+	Lower     uint64       `cbor:"13,keyasint,omitempty"`
+	Upper     uint64       `cbor:"14,keyasint,omitempty"`
+	Pkey      uint32       `cbor:"15,keyasint,omitempty"`
+	AddrLSB   int16        `cbor:"16,keyasint,omitempty"`
+	PerfData  uint64       `cbor:"17,keyasint,omitempty"`
+	PerfType  uint32       `cbor:"18,keyasint,omitempty"`
+	PerfFlags uint32       `cbor:"19,keyasint,omitempty"`
+	Band      int64        `cbor:"20,keyasint,omitempty"`
+	FD        int32        `cbor:"21,keyasint,omitempty"`
+	Syscall   int32        `cbor:"22,keyasint,omitempty"`
+	Arch      uint32       `cbor:"23,keyasint,omitempty"`
 }
 
 // Pending keeps the signals that wait for a thread or, with its leader, for
@@ -100,15 +100,32 @@ func queueOf(task *kind.TaskSite, queue []abi.Siginfo, set abi.SigSet) ([]pendin
 
 func pendingOf(s abi.Siginfo) pendingSignal {
 	return pendingSignal{Signal: uint8(s.Signo), Errno: s.Errno, Code: s.Code, PID: kind.PID(s.PID),
-		UID: credmap.UID(s.UID), Value: s.Value, TimerID: s.TimerID, Overrun: s.Overrun, Status: s.Status,
+		UID: senderOf(s), Value: s.Value, TimerID: s.TimerID, Overrun: s.Overrun, Status: s.Status,
 		Utime: s.Utime, Stime: s.Stime, Addr: s.Addr, Lower: s.Lower, Upper: s.Upper, Pkey: s.Pkey,
 		AddrLSB: s.AddrLSB, PerfData: s.Perf.Data, PerfType: s.Perf.Type, PerfFlags: s.Perf.Flags,
 		Band: s.Band, FD: s.FD, Syscall: s.Syscall, Arch: s.Arch}
 }
 
+// senderOf is the user who sent a signal. One of the kernel's own is from
+// process 0 and user 0, who are nobody.
+func senderOf(s abi.Siginfo) *credmap.UID {
+	switch s.Layout() {
+	case abi.SiginfoKill, abi.SiginfoChild, abi.SiginfoQueue:
+		if s.PID != 0 || s.UID != 0 {
+			uid := credmap.UID(s.UID)
+			return &uid
+		}
+	}
+	return nil
+}
+
 func (p pendingSignal) siginfo() abi.Siginfo {
+	var uid uint32
+	if p.UID != nil {
+		uid = uint32(*p.UID)
+	}
 	return abi.Siginfo{Signo: int32(p.Signal), Errno: p.Errno, Code: p.Code, PID: int32(p.PID),
-		UID: uint32(p.UID), Value: p.Value, TimerID: p.TimerID, Overrun: p.Overrun, Status: p.Status,
+		UID: uid, Value: p.Value, TimerID: p.TimerID, Overrun: p.Overrun, Status: p.Status,
 		Utime: p.Utime, Stime: p.Stime, Addr: p.Addr, Lower: p.Lower, Upper: p.Upper, Pkey: p.Pkey,
 		AddrLSB: p.AddrLSB, Perf: abi.PerfSiginfo{Data: p.PerfData, Type: p.PerfType, Flags: p.PerfFlags},
 		Band: p.Band, FD: p.FD, Syscall: p.Syscall, Arch: p.Arch}

@@ -11,15 +11,16 @@ import (
 )
 
 type regfileRecord struct {
-	Path  []byte      `cbor:"1,keyasint"`
-	Size  int64       `cbor:"2,keyasint,omitempty"`
-	Mtime int64       `cbor:"3,keyasint,omitempty"` // nanoseconds since the epoch
-	View  bool        `cbor:"4,keyasint,omitempty"` // of /proc and the like: size and time mean nothing
-	Dev   uint64      `cbor:"5,keyasint,omitempty"`
-	Ino   uint64      `cbor:"6,keyasint,omitempty"`
-	Mode  uint32      `cbor:"7,keyasint,omitempty"` // permissions
-	UID   credmap.UID `cbor:"8,keyasint,omitempty"`
-	GID   credmap.GID `cbor:"9,keyasint,omitempty"`
+	Path  []byte `cbor:"1,keyasint"`
+	Size  int64  `cbor:"2,keyasint,omitempty"`
+	Mtime int64  `cbor:"3,keyasint,omitempty"` // nanoseconds since the epoch
+	View  bool   `cbor:"4,keyasint,omitempty"` // of /proc and the like: size and time mean nothing
+	Dev   uint64 `cbor:"5,keyasint,omitempty"`
+	Ino   uint64 `cbor:"6,keyasint,omitempty"`
+	Mode  uint32 `cbor:"7,keyasint,omitempty"` // permissions
+	// UID and GID are whose it was.
+	UID credmap.SeenUID `cbor:"8,keyasint,omitempty"`
+	GID credmap.SeenGID `cbor:"9,keyasint,omitempty"`
 }
 
 // Regfile claims regular files that have a path. Their contents stay where
@@ -43,7 +44,7 @@ func dumpRegfile(_ kind.Dump, i *kind.InodeSite, _ []plan.Result) (regfileRecord
 	s := i.Stat
 	r := regfileRecord{
 		Path: []byte(i.Path), Size: s.Size, Mtime: s.Mtime, View: isPseudo(s.FSType),
-		Dev: s.Dev, Ino: s.Ino, Mode: s.Mode &^ unix.S_IFMT, UID: s.UID, GID: s.GID,
+		Dev: s.Dev, Ino: s.Ino, Mode: s.Mode &^ unix.S_IFMT, UID: credmap.SeenUID(s.UID), GID: credmap.SeenGID(s.GID),
 	}
 	if r.View {
 		r.Size, r.Mtime = 0, 0

@@ -7,6 +7,7 @@ import (
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/policy"
+	"github.com/ckptool/ckpt/pkg/credmap"
 )
 
 // NeedsError says that the image asks for what nobody granted.
@@ -22,8 +23,8 @@ func (e *NeedsError) Error() string {
 
 // wants lists what a plan needs, with what the engine needs itself: to run as
 // who runs it, and the numbers of the tree.
-func (p *prospect) wants(caller *kind.Caller) []policy.Want {
-	w := wanting{rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
+func (p *prospect) wants(caller *kind.Caller, m *credmap.Map) []policy.Want {
+	w := wanting{ids: m, rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
 	root := fmt.Sprintf("process %d", p.tree.Tasks[0].PID)
 	if caller.UID.Real == 0 {
 		w.add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
@@ -43,6 +44,7 @@ func (p *prospect) wants(caller *kind.Caller) []policy.Want {
 // wanting collects wants, each demand of an object once.
 type wanting struct {
 	rights
+	ids  *credmap.Map
 	seen map[[2]string]bool
 	all  []policy.Want
 }
@@ -52,8 +54,28 @@ func (w *wanting) add(object string, n plan.Need) {
 	n.Demand = w.named(n.Demand)
 	if key := [2]string{object, n.Demand}; !w.seen[key] {
 		w.seen[key] = true
-		w.all = append(w.all, policy.Want{Object: object, Need: n, Own: own})
+		want := policy.Want{Object: object, Need: n, Own: own}
+		want.UID, want.GID = w.mapped(n.Demand)
+		w.all = append(w.all, want)
 	}
+}
+
+// mapped are the ids of a demand with those that the image has in their place.
+func (w *wanting) mapped(demand string) (uid, gid *policy.Mapped) {
+	d, err := plan.ParseDemand(demand)
+	if err != nil {
+		return nil, nil
+	}
+	switch d.Term {
+	case "uid", "open-as":
+		uid = &policy.Mapped{From: w.ids.OfUID(d.ID), To: d.ID}
+	case "gid", "group+", "group-":
+		gid = &policy.Mapped{From: w.ids.OfGID(d.ID), To: d.ID}
+	case "own":
+		uid = &policy.Mapped{From: w.ids.OfUID(d.ID), To: d.ID}
+		gid = &policy.Mapped{From: w.ids.OfGID(d.GID), To: d.GID}
+	}
+	return uid, gid
 }
 
 // named puts the path of a file in the place of its object.

@@ -60,6 +60,9 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.mapIDs(o.Map); err != nil {
+		return nil, err
+	}
 	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel})
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 	if err := p.lookAs(&o.Caller); err != nil {
 		return nil, err
 	}
-	p.decision = o.judge(p.wants(&o.Caller))
+	p.decision = o.judge(p.wants(&o.Caller, o.Map))
 	return p, nil
 }
 

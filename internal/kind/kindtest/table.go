@@ -1,6 +1,7 @@
 package kindtest
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/pkg/credmap"
+	"github.com/ckptool/ckpt/pkg/image"
 )
 
 // Known lists the fields of records that look wrong and are right, each with
@@ -72,6 +74,7 @@ func (l *linter) kind(k kind.Kind) {
 	}
 	l.record(k.Name(), record)
 	l.walked(k.Name(), record)
+	l.mapped(k.Name(), record)
 }
 
 // sites are the structs that kinds are given.
@@ -98,7 +101,7 @@ func types(k kind.Kind) (site, record reflect.Type, err error) {
 // sounds like an id: then it has to have the type of one.
 var soundsLikeID = regexp.MustCompile(`(^|[a-z])(UID|GID|PID|TID|EUID|EGID|SID|PGID|Uid|Gid|Pid|Tid|Owner|Group|Groups|Caps|Sender)s?$|^(Target|Parent|Session)$`)
 
-var markers = []reflect.Type{reflect.TypeFor[credmap.UID](), reflect.TypeFor[credmap.GID](), reflect.TypeFor[credmap.Caps](), reflect.TypeFor[kind.PID](),
+var markers = []reflect.Type{reflect.TypeFor[credmap.UID](), reflect.TypeFor[credmap.GID](), reflect.TypeFor[credmap.SeenUID](), reflect.TypeFor[credmap.SeenGID](), reflect.TypeFor[credmap.Caps](), reflect.TypeFor[kind.PID](),
 	reflect.TypeFor[kind.FileRef](), reflect.TypeFor[kind.InodeRef](), reflect.TypeFor[kind.TaskRef](), reflect.TypeFor[kind.BlobRef]()}
 
 // record looks at the fields of a record's struct.
@@ -164,6 +167,60 @@ func (l *linter) walked(name string, t reflect.Type) {
 	if err := kind.Walk(v.Interface(), count); err != nil || got != want {
 		l.errorf("%s: the walk finds %d of %d ids and references (%v)", name, got, want, err)
 	}
+}
+
+// marker is an id that stands in every id of a record before it is mapped.
+const marker = 0x4b1d4b1d
+
+// mapped says whether a map reaches every id of a record: the marker must be
+// nowhere afterwards, under whatever type and name.
+func (l *linter) mapped(name string, t reflect.Type) {
+	v := reflect.New(t)
+	inhabit(v.Elem())
+	planted := plant(v.Elem())
+	before, err := image.Marshal(v.Interface())
+	if err != nil {
+		l.errorf("%s: %v", name, err)
+		return
+	}
+	ids := []credmap.Range{{From: marker, To: 7, Count: 1}}
+	m, err := credmap.New(ids, ids, true)
+	if err == nil {
+		err = kind.MapIDs(v.Interface(), m, func(err error) error { return err })
+	}
+	if err != nil {
+		l.errorf("%s: mapping its ids: %v", name, err)
+		return
+	}
+	after, err := image.Marshal(v.Interface())
+	encoded := []byte{0x1a, 0x4b, 0x1d, 0x4b, 0x1d} // RFC 8949, 3.1: an unsigned number of 4 bytes
+	if was, left := bytes.Count(before, encoded), bytes.Count(after, encoded); err != nil || was != planted || left > 0 {
+		l.errorf("%s: of %d ids that were planted, %d are in the record and %d survive the map (%v)", name, planted, was, left, err)
+	}
+}
+
+// plant makes every user and group the marker: by the names of their types,
+// and so also of types that a map does not know yet.
+func plant(v reflect.Value) int {
+	n := 0
+	switch v.Kind() {
+	case reflect.Pointer:
+		return plant(v.Elem())
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			n += plant(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += plant(v.Field(i))
+		}
+	case reflect.Uint32:
+		if name := v.Type().Name(); strings.HasSuffix(name, "UID") || strings.HasSuffix(name, "GID") {
+			v.SetUint(marker)
+			return 1
+		}
+	}
+	return n
 }
 
 // inhabit puts an element into every slice and behind every pointer, and

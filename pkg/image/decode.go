@@ -297,6 +297,9 @@ func (f *field) decode(d *decoder, v reflect.Value) {
 	if !f.omit || f.always || d.bad || len(all)-len(d.rest) != 1 {
 		return
 	}
+	if f.typ.Kind() == reflect.Pointer && all[0] != simpleNull {
+		return // what it leads to may well be empty
+	}
 	switch all[0] {
 	case majorUint, majorBytes, majorText, majorArray, majorMap, simpleFalse, simpleNull:
 		d.refuse("there and empty")

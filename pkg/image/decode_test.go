@@ -71,6 +71,7 @@ type shapes struct {
 	Map   map[string]string `cbor:"14,keyasint"`
 	Where Extents           `cbor:"15,keyasint,omitempty"`
 	Many  []inner           `cbor:"16,keyasint,omitempty"`
+	Zero  *uint32           `cbor:"19,keyasint,omitempty"`
 	within
 }
 
@@ -81,7 +82,7 @@ func someShapes() []shapes {
 		{U8: 24, U16: 256, I32: -25, I64: -1 << 40, Flag: true, Text: "grüß", Raw: long, Fixed: [4]byte{1}, Nums: []uint32{0, 23, 24, 65536},
 			Three: [3]inner{{1, true}, {}, {0, true}}, One: inner{A: 1}, Maybe: &inner{}, Perh: &inner{B: true},
 			Map: map[string]string{"a": "b", "bb": "", "aaa": "c", "B": "d"}, Where: Extents{{4096, 8192}, {1 << 40, 1}},
-			Many: []inner{{}, {7, false}}, within: within{-128, 1 << 63}},
+			Many: []inner{{}, {7, false}}, Zero: new(uint32), within: within{-128, 1 << 63}},
 	}
 }
 

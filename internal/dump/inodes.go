@@ -3,6 +3,7 @@ package dump
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -49,12 +50,8 @@ func (s *session) inode(t *kind.TaskSite, st kind.Stat, link string, fd int, rea
 	key := inodeKey{st.Dev, st.Ino}
 	in := s.inodeOf[key]
 	if in == nil {
-		path, deleted := link, false
-		if st.Nlink == 0 { // else it is part of a name, or another name than this one is left
-			path, deleted = strings.CutSuffix(link, " (deleted)")
-		}
-		in = &inode{fd: noFD, site: &kind.InodeSite{ID: uint32(len(s.inodes) + 1), Task: t, Path: path,
-			Deleted: deleted, Stat: st, Unheld: fd == noFD}}
+		name, deleted := nameOf(link, st)
+		in = &inode{fd: noFD, site: &kind.InodeSite{ID: uint32(len(s.inodes) + 1), Task: t, Path: name, Deleted: deleted, Stat: st, Unheld: fd == noFD}}
 		in.site.Do = s.inodeDoer(in)
 		s.inodeOf[key] = in
 		s.held[in.site] = in
@@ -67,6 +64,21 @@ func (s *session) inode(t *kind.TaskSite, st kind.Stat, link string, fd int, rea
 		in.fd, in.readable = fd, readable
 	}
 	return in.site
+}
+
+// nameOf reads a link of /proc. What was deleted may have another name, in the
+// same directory as a rule; and a name may end just as the kernel says that
+// something was deleted.
+func nameOf(link string, st kind.Stat) (name string, deleted bool) {
+	name, gone := strings.CutSuffix(link, " (deleted)")
+	if !gone || st.Nlink == 0 {
+		return name, gone
+	}
+	dir := path.Dir(link)
+	if other := kernelio.NameIn(dir, st.Dev, st.Ino); other != "" {
+		return path.Join(dir, other), false
+	}
+	return link, false
 }
 
 // inodeAt is the inode that a link of /proc leads to: exe, cwd, map_files/….

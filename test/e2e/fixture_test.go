@@ -21,6 +21,9 @@ func TestFixtures(t *testing.T) {
 		if strings.HasPrefix(name, "unsupported") {
 			continue // see refuse_test.go
 		}
+		if name == "file_linked" {
+			continue // see TestOtherName
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if name == "mem_huge" {
@@ -35,6 +38,16 @@ func TestFixtures(t *testing.T) {
 			j.goesOn(5)
 		})
 	}
+}
+
+// TestOtherName: an open file whose name was removed comes back by another name that it has in the same directory. Its link in /proc says so.
+func TestOtherName(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "file_linked")
+	for range fixtureCycles {
+		j.restore(j.dump())
+	}
+	j.goesOn(5)
 }
 
 // runsOn dumps without --kill: the tree goes on as it was.

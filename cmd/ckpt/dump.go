@@ -61,6 +61,17 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.terms.terms(&h)
+	if err := o.line.place(&h, o.pid, o.keys.tpm); err != nil {
+		return nil, err
+	}
+	witness, err := o.witness(&h)
+	if err != nil {
+		return nil, err
+	}
+	if witness != nil {
+		defer witness.Close()
+	}
 	d := dump.Options{PID: o.pid, Table: kinds.All(), After: o.after(), Codec: image.Options{Codec: o.codec}, Header: h, Output: o.to.open}
 	signers, err := o.keys.open(s)
 	if err != nil {
@@ -70,7 +81,16 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 	if len(signers) > 0 {
 		// The first key is the one that the image claims to be signed by.
 		d.Header.Signer, d.Header.Class = signers[0].Claim(), signers[0].Class().String()
-		d.Sign = func(m []byte) ([][]byte, error) { return sign.All(m, signers...) }
+	}
+	var manifest []byte
+	d.Sign = func(m []byte) ([][]byte, error) {
+		manifest = m
+		sigs, err := sign.All(m, signers...)
+		if err != nil || witness == nil {
+			return sigs, err
+		}
+		quote, err := witness.Quote(m)
+		return sign.Add(sigs, quote), err
 	}
 	progress := cli.NewProgress(s.errs, "ckpt")
 	defer progress.Stop()
@@ -79,7 +99,22 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 		progress.Stop()
 		s.speaker.Say("waiting for %s to reap the dead process %d (%s), so that its PID is free", processName(u.Parent), u.PID, u.Name)
 	}
-	return dump.Run(d)
+	r, err := dump.Run(d)
+	if err == nil && !o.kill {
+		if err := remember(o.pid, &d.Header, manifest); err != nil {
+			s.speaker.Detail("the next image of the tree will begin a new lineage: %v", err)
+		}
+	}
+	return r, err
+}
+
+// witness is what states how the machine booted, nil for nothing.
+func (o *dumpOptions) witness(h *image.Header) (*sign.Attestor, error) {
+	so, err := o.keys.signOptions()
+	if err != nil {
+		return nil, err
+	}
+	return o.quote.open(so, h)
 }
 
 // explain says why a dump failed and what can be done about it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ckptool/ckpt/internal/cli"
@@ -36,7 +37,7 @@ func principal() (string, error) {
 func (o *keyOptions) open(s *streams) (all []*sign.Signer, err error) {
 	seen := map[string]bool{}
 	for _, key := range o.keys {
-		one, err := openSigner(key, o.tpm, s)
+		one, err := o.openSigner(key, s)
 		if err != nil {
 			closeAll(all)
 			return nil, err
@@ -57,38 +58,56 @@ func closeAll(all []*sign.Signer) {
 	}
 }
 
-// openSigner opens a key that an image is to be signed with.
-func openSigner(spec, tpm string, s *streams) (*sign.Signer, error) {
+// signOptions are what all keys of one command are opened with.
+func (o *keyOptions) signOptions() (sign.Options, error) {
 	p, err := places()
-	if err != nil {
-		return nil, err
+	if o.tpms == nil {
+		o.tpms = sign.NewTPMs()
 	}
-	name, err := principal()
+	return sign.Options{Class: sshsig.Operator, Principal: o.name, Places: p, TPM: o.tpm, TPMs: o.tpms,
+		AgentSocket: os.Getenv("SSH_AUTH_SOCK"), Passphrase: cli.Passphrase}, err
+}
+
+// openSigner opens a key that an image is to be signed with. The image will
+// claim the key itself unless a name was given: how others call its owner is
+// theirs to say.
+func (o *keyOptions) openSigner(spec string, s *streams) (*sign.Signer, error) {
+	so, err := o.signOptions()
 	if err != nil {
 		return nil, err
 	}
 	if spec == defaultKey {
 		spec = ""
-		made, err := sign.MakeDefault(p, name)
-		if err != nil {
+		if err := makeDefault(so.Places, s); err != nil {
 			return nil, err
 		}
-		if made {
-			s.speaker.Say("made a key in %s and trusted it in %s", p.Key(), p.Trust())
-		}
 	}
-	key, err := sign.Open(spec, sign.Options{Class: sshsig.Operator, Principal: name, Places: p, TPM: tpm,
-		AgentSocket: os.Getenv("SSH_AUTH_SOCK"), Passphrase: cli.Passphrase})
+	key, err := sign.Open(spec, so)
 	if errors.Is(err, fs.ErrNotExist) && spec != "" {
 		err = cli.WithHint(err, "ckpt keygen -o %s", spec)
 	}
 	return key, err
 }
 
+// makeDefault makes the caller's own key at its first use.
+func makeDefault(p sign.Places, s *streams) error {
+	name, err := principal()
+	if err != nil {
+		return err
+	}
+	made, err := sign.MakeDefault(p, name)
+	if made {
+		s.speaker.Say("made a key in %s and trusted it in %s", p.Key(), p.Trust())
+	}
+	return err
+}
+
 const keygenUsage = `usage: ckpt keygen [options]
 
 Makes an ed25519 key pair in OpenSSH's format, or with --in-tpm one that never
 leaves the TPM, and adds its public half to the user's own allowed_signers.
+With --attestation-key it makes one by which the TPM states how the machine
+booted, and prints the line that a list for rstr --attest=FILE needs.
 
 `
 
@@ -96,6 +115,7 @@ leaves the TPM, and adds its public half to the user's own allowed_signers.
 type keygenOptions struct {
 	path, trust, name string
 	encrypt, inTPM    bool
+	attest, p384      bool
 	tpm               string
 	pcrs              []uint
 }
@@ -115,18 +135,41 @@ func keygen(args []string, s *streams) error {
 	f.StringVar(&o.name, "principal", o.name, "sign as `NAME`")
 	f.BoolVar(&o.encrypt, "passphrase", false, "ask for a passphrase (of a key in a TPM: a password)")
 	f.BoolVar(&o.inTPM, "in-tpm", false, "make the key in the TPM (ECDSA P-256)")
-	f.UintSliceVar(&o.pcrs, "pcrs", nil, "bind it to the present values of these PCRs of the TPM: `0,7`")
+	f.BoolVar(&o.p384, "p384", false, "with --in-tpm: on the curve P-384, where the TPM has it")
+	pcrs := f.String("pcrs", "", "bind it to the present values of `PCRS` of the TPM, as 0,7; of an attestation key: print a line for these")
+	f.BoolVar(&o.attest, "attestation-key", false, "make a key in the TPM for ckpt --attest")
 	f.StringVar(&o.tpm, "tpm", os.Getenv("CKPT_TPM"), "the TPM: a device, a unix socket or `HOST:PORT`")
 	if err := parse(f, args, "no arguments", 0, 0); err != nil {
 		return err
 	}
-	if len(o.pcrs) > 0 && !o.inTPM {
-		return cli.Misuse("--pcrs is for a key --in-tpm")
+	if o.pcrs, err = pcrList(*pcrs); err != nil {
+		return err
 	}
-	if o.inTPM && !f.Changed("output") {
-		o.path = p.TPMKey()
+	switch {
+	case o.inTPM && o.attest:
+		return cli.Misuse("--in-tpm and --attestation-key exclude each other")
+	case o.attest && f.Changed("allowed-signers"):
+		return cli.Misuse("an attestation key makes no signatures that a list of signers could trust")
+	case len(o.pcrs) > 0 && !o.inTPM && !o.attest:
+		return cli.Misuse("--pcrs is for a key in the TPM")
+	case o.p384 && !o.inTPM:
+		return cli.Misuse("--p384 is for a key --in-tpm")
 	}
+	o.defaults(p, f)
 	return o.run(s)
+}
+
+func (o *keygenOptions) defaults(p sign.Places, f *pflag.FlagSet) {
+	switch {
+	case f.Changed("output"):
+	case o.inTPM:
+		o.path = p.TPMKey()
+	case o.attest:
+		o.path = p.AttestationKey()
+	}
+	if o.attest && o.pcrs == nil {
+		o.pcrs, _ = pcrList(bootPCRs)
+	}
 }
 
 func (o *keygenOptions) run(s *streams) error {
@@ -134,23 +177,32 @@ func (o *keygenOptions) run(s *streams) error {
 	if err != nil {
 		return err
 	}
+	if o.attest {
+		return o.keygenAttestation(secret, s)
+	}
 	generate := func() (ssh.PublicKey, error) { return sign.Keygen(o.path, o.name, secret) }
 	if o.inTPM {
 		generate = func() (ssh.PublicKey, error) {
-			return sign.KeygenTPM(o.path, sign.TPMKeyOptions{TPM: o.tpm, PCRs: o.pcrs, Auth: secret, Comment: o.name})
+			return sign.KeygenTPM(o.path, sign.TPMKeyOptions{TPM: o.tpm, P384: o.p384, PCRs: o.pcrs, Auth: secret,
+				Comment: o.name, Passphrase: cli.Passphrase})
 		}
 	}
 	pub, err := generate()
-	if errors.Is(err, fs.ErrExist) {
-		return cli.WithHint(err, "ckpt keygen -o ANOTHER-FILE, and sign with --sign=ANOTHER-FILE")
-	}
 	if err != nil {
-		return err
+		return occupied(err)
 	}
 	if _, err := sign.Authorize(o.trust, o.name, []sshsig.Class{sshsig.Self, sshsig.Operator}, pub); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.out, "%s %s\n", sshsig.Fingerprint(pub), o.path)
+	return err
+}
+
+// occupied helps where there is a key already, which is never written over.
+func occupied(err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return cli.WithHint(err, "ckpt keygen -o ANOTHER-FILE, and sign with --sign=ANOTHER-FILE")
+	}
 	return err
 }
 

@@ -1,18 +1,26 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/dump"
 	"github.com/ckptool/ckpt/pkg/image"
+	"github.com/ckptool/ckpt/pkg/sign"
 )
 
 // dumpOptions are the options of a dump.
 type dumpOptions struct {
 	pid   int
 	keys  keyOptions
+	terms termOptions
+	line  lineageOptions
+	quote attestOptions
 	kill  bool
 	stop  bool
 	to    outputOptions
@@ -23,6 +31,8 @@ type dumpOptions struct {
 type keyOptions struct {
 	keys []string
 	tpm  string
+	name string // to sign as
+	tpms *sign.TPMs
 }
 
 // defaultKey stands for --sign without a key. No file has such a name.
@@ -33,7 +43,10 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	f.StringArrayVar(&o.keys.keys, "sign", nil, "sign the image with `KEY`: a key file, agent[:NAME] or tpm[:FILE]; alone: the user's own key, "+
 		"made at first use; may be repeated")
 	f.Lookup("sign").NoOptDefVal = defaultKey
-	f.StringVar(&o.keys.tpm, "tpm", os.Getenv("CKPT_TPM"), "the TPM: a device, a unix socket or `HOST:PORT`")
+	o.keys.add(f)
+	o.terms.add(f)
+	o.line.add(f)
+	o.quote.add(f)
 	f.BoolVar(&o.kill, "kill", false, "end the tree when its image is safe")
 	f.BoolVar(&o.stop, "stop", false, "leave the tree stopped (SIGSTOP)")
 	o.to.add(f)
@@ -41,11 +54,8 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	log := f.StringP("logfile", "l", "", "append all messages to `FILE` as well")
 	f.BoolVarP(&s.speaker.Verbose, "verbose", "v", false, "say what was done")
 	err := parse(f, args, "one PID", 1, 1)
-	if err != nil && f.NArg() == 2 && f.Changed("sign") {
-		return cli.WithHint(err, "an option's value goes behind its =, as in: ckpt --sign=%s %s", f.Arg(0), f.Arg(1))
-	}
 	if err != nil {
-		return err
+		return misplaced(err, f)
 	}
 	o.to.fdGiven = f.Changed("output-fd")
 	switch {
@@ -57,6 +67,12 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	if err != nil {
 		return cli.Misuse("--compress=%s: %w", *compress, err)
 	}
+	if err := o.terms.check(time.Now()); err != nil {
+		return err
+	}
+	if err := errors.Join(o.line.check(), o.quote.check()); err != nil {
+		return err
+	}
 	if o.pid, err = strconv.Atoi(f.Arg(0)); err != nil || o.pid <= 0 {
 		return cli.WithHint(cli.Misuse("%q is neither a PID nor a command", f.Arg(0)), "ckpt --help")
 	}
@@ -64,6 +80,22 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 		return err
 	}
 	return o.to.check("ckpt -o FILE " + strconv.Itoa(o.pid))
+}
+
+// misplaced helps where the value of an option that may stand alone was not
+// joined to it.
+func misplaced(err error, f *pflag.FlagSet) error {
+	for _, name := range []string{"sign", "for", "attest"} {
+		if f.NArg() == 2 && f.Changed(name) {
+			return cli.WithHint(err, "an option's value goes behind its =, as in: ckpt --%s=%s %s", name, f.Arg(0), f.Arg(1))
+		}
+	}
+	return err
+}
+
+func (o *keyOptions) add(f *pflag.FlagSet) {
+	f.StringVar(&o.tpm, "tpm", os.Getenv("CKPT_TPM"), "the TPM: a device, a unix socket or `HOST:PORT`")
+	f.StringVar(&o.name, "as", "", "say that `NAME` signed, as a list of signers calls the key; default: the certificate's one name, or the key's fingerprint")
 }
 
 func (o *dumpOptions) after() dump.After {

@@ -45,6 +45,7 @@ func (r *report) text(to io.Writer) error {
 	}
 	r.signer(&b)
 	fmt.Fprintf(&b, "manifest   %s\n", r.Manifest)
+	r.quote(&b)
 	r.origin(&b)
 	c := &r.Content
 	fmt.Fprintf(&b, "content    %s, %s, %s; %s of data in %s of image\n", cli.Count(len(r.Processes), "process"),
@@ -94,6 +95,22 @@ func (r *report) signer(b *strings.Builder) {
 	}
 }
 
+func (r *report) quote(b *strings.Builder) {
+	q := r.Quote
+	if q == nil {
+		return
+	}
+	fmt.Fprintf(b, "attested   by TPM key %s, PCRs %s have digest %s\n", q.Key, q.PCRs, q.Digest)
+	switch {
+	case q.Machine != "":
+		fmt.Fprintf(b, "           which is %+q\n", q.Machine)
+	case q.Reason != "":
+		fmt.Fprintf(b, "           not believed: %s\n", cli.Printable(q.Reason))
+	default:
+		fmt.Fprintf(b, "           of a machine that no list here enrolls\n")
+	}
+}
+
 func (r *report) origin(b *strings.Builder) {
 	m := &r.Made
 	fmt.Fprintf(b, "made       %s by uid %d, on host %+q, kernel %+q, %+q\n", m.At, m.UID, m.Host, m.Kernel, m.Arch)
@@ -102,6 +119,17 @@ func (r *report) origin(b *strings.Builder) {
 	}
 	if m.For != "" {
 		fmt.Fprintf(b, "for        host %+q\n", m.For)
+	}
+	if m.Once {
+		fmt.Fprintf(b, "once       to be restored once on a host\n")
+	}
+	rule := ""
+	if m.NoRollback {
+		rule = ", never after a later one"
+	}
+	fmt.Fprintf(b, "lineage    %s, serial %d%s\n", m.Lineage, m.Serial, rule)
+	if m.Parent != "" {
+		fmt.Fprintf(b, "parent     %s\n", m.Parent)
 	}
 }
 

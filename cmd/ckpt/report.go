@@ -20,6 +20,7 @@ type report struct {
 	Size      int64         `json:"size"`
 	Signature signatureInfo `json:"signature"`
 	Others    []otherInfo   `json:"other_signatures,omitempty"`
+	Quote     *quoteInfo    `json:"quote,omitempty"`
 	Made      madeInfo      `json:"made"`
 	Content   contentInfo   `json:"content"`
 	Processes []processInfo `json:"processes"`
@@ -47,19 +48,30 @@ type otherInfo struct {
 	Reasons   []string `json:"reasons,omitempty"`
 }
 
+// quoteInfo is what a TPM stated of the machine of the dump.
+type quoteInfo struct {
+	Key     string `json:"key"`
+	PCRs    string `json:"pcrs"`              // sha256:0,7
+	Digest  string `json:"digest"`            // of their values
+	Machine string `json:"machine,omitempty"` // as the system's list knows it
+	Reason  string `json:"reason,omitempty"`  // why no list believes it
+}
+
 type madeInfo struct {
-	At       string   `json:"at"`
-	NotAfter string   `json:"not_after,omitempty"`
-	For      string   `json:"for,omitempty"` // a host
-	UID      uint32   `json:"uid"`
-	GID      uint32   `json:"gid"`
-	Host     string   `json:"host,omitempty"`
-	Kernel   string   `json:"kernel"`
-	Arch     string   `json:"arch"`
-	CPU      []string `json:"cpu,omitempty"`
-	Lineage  string   `json:"lineage"`
-	Serial   uint64   `json:"serial"`
-	Parent   string   `json:"parent,omitempty"`
+	At         string   `json:"at"`
+	NotAfter   string   `json:"not_after,omitempty"`
+	For        string   `json:"for,omitempty"` // a host
+	UID        uint32   `json:"uid"`
+	GID        uint32   `json:"gid"`
+	Host       string   `json:"host,omitempty"`
+	Kernel     string   `json:"kernel"`
+	Arch       string   `json:"arch"`
+	CPU        []string `json:"cpu,omitempty"`
+	Lineage    string   `json:"lineage"`
+	Serial     uint64   `json:"serial"`
+	Parent     string   `json:"parent,omitempty"`
+	Once       bool     `json:"once,omitempty"`
+	NoRollback bool     `json:"no_rollback,omitempty"`
 }
 
 type contentInfo struct {
@@ -106,6 +118,7 @@ func newReport(v *verify.Report, size int64) (*report, error) {
 func made(h *image.Header) madeInfo {
 	out := madeInfo{At: stamp(h.Created), For: h.Audience, UID: h.Caller.UID, GID: h.Caller.GID, Host: h.Host, Kernel: h.Kernel,
 		Arch: h.Arch, CPU: h.CPU, Lineage: fmt.Sprintf("%x", h.Lineage), Serial: h.Serial}
+	out.Once, out.NoRollback = h.Options[verify.OptionOnce] != "", h.Options[verify.OptionNoRollback] != ""
 	if h.NotAfter != 0 {
 		out.NotAfter = stamp(h.NotAfter)
 	}
@@ -122,6 +135,12 @@ func (r *report) signatures(v *verify.Verdict) {
 		Algorithm: v.Algorithm, TrustedBy: v.Path, Reasons: texts(v.Reasons)}
 	if v.Signed {
 		r.Signature.Class = v.Class.String()
+	}
+	if q := v.Quote; q != nil {
+		r.Quote = &quoteInfo{Key: q.Fingerprint(), PCRs: q.Selection(), Digest: fmt.Sprintf("%x", q.Digest), Machine: v.Attested}
+		if v.NotAttested != nil {
+			r.Quote.Reason = v.NotAttested.Error()
+		}
 	}
 	for _, o := range v.Others {
 		r.Others = append(r.Others, otherInfo{Class: o.Class.String(), Signer: o.Signer, Key: o.Key, Algorithm: o.Algorithm,

@@ -9,6 +9,7 @@ import (
 	"github.com/ckptool/ckpt/internal/host"
 	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/verify"
+	"github.com/ckptool/ckpt/pkg/verify/quote"
 	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 )
 
@@ -24,6 +25,7 @@ end with. --manifest and --signature print the two files that
 // showOptions are the options of "ckpt show".
 type showOptions struct {
 	manifest, signature bool
+	attestation         bool
 	json                bool
 	data                bool
 	trust               string
@@ -38,14 +40,15 @@ func show(args []string, s *streams) error {
 	f.StringVar(&o.trust, "verify", "", "judge by a `FILE` of allowed signers too")
 	f.BoolVar(&o.manifest, "manifest", false, "print the signed bytes")
 	f.BoolVar(&o.signature, "signature", false, "print the signatures, armored")
+	f.BoolVar(&o.attestation, "attestation", false, "print the line by which a list for rstr --attest=FILE would believe the image's quote")
 	f.Int64Var(&o.in.Limit, "spool-limit", defaultSpool, "store at most `BYTES` of an image that comes from a pipe")
 	if err := parse(f, args, "one IMAGE", 0, 1); err != nil {
 		return err
 	}
 	o.in.Path = f.Arg(0)
 	switch {
-	case o.manifest && o.signature, o.json && (o.manifest || o.signature):
-		return cli.Misuse("--json, --manifest and --signature exclude each other")
+	case count(o.manifest, o.signature, o.attestation, o.json) > 1:
+		return cli.Misuse("--json, --manifest, --signature and --attestation exclude each other")
 	case o.manifest && cli.IsTerminal(int(s.out.Fd())):
 		return cli.WithHint(cli.Misuse("a manifest is not for a terminal"), "ckpt show --manifest %s > FILE", f.Arg(0))
 	}
@@ -54,7 +57,7 @@ func show(args []string, s *streams) error {
 		return err
 	}
 	defer file.Close()
-	if o.manifest || o.signature {
+	if o.manifest || o.signature || o.attestation {
 		return o.raw(file, size, s)
 	}
 	return o.report(file, size, s)
@@ -70,15 +73,50 @@ func (o *showOptions) raw(file *os.File, size int64, s *streams) error {
 		_, err = s.out.Write(r.ManifestBytes())
 		return err
 	}
-	if len(r.Signatures()) == 0 {
-		return verify.ErrUnsigned
-	}
+	found := false
 	for _, blob := range r.Signatures() {
-		if _, err := s.out.Write(sshsig.Armor(blob)); err != nil {
+		if quote.Is(blob) != o.attestation {
+			continue
+		}
+		text := sshsig.Armor(blob)
+		if o.attestation {
+			if text, err = enrolling(blob, r); err != nil {
+				return err
+			}
+		}
+		found = true
+		if _, err := s.out.Write(text); err != nil {
 			return err
 		}
 	}
-	return nil
+	switch {
+	case found:
+		return nil
+	case o.attestation:
+		return fmt.Errorf("%w: the image has no quote", verify.ErrAttest)
+	}
+	return verify.ErrUnsigned
+}
+
+// enrolling is the line that would have the quote believed, if it is one.
+func enrolling(blob []byte, r *image.Reader) ([]byte, error) {
+	q, err := quote.Parse(blob)
+	if err == nil {
+		err = q.Verify(image.ManifestDigest(r.ManifestBytes()))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", verify.ErrSignature, err)
+	}
+	return []byte(q.Line("MACHINE")), nil
+}
+
+func count(set ...bool) (n int) {
+	for _, b := range set {
+		if b {
+			n++
+		}
+	}
+	return n
 }
 
 // report prints what the image holds, and ends as a restore that insists on
@@ -88,8 +126,12 @@ func (o *showOptions) report(file *os.File, size int64, s *streams) error {
 	if err != nil {
 		return err
 	}
-	v, err := verify.Inspect(file, size, verify.Options{Trust: trust.Files, Revoked: trust.Revoked, Caller: uint32(os.Getuid()),
-		Now: time.Now(), Audience: host.Names()})
+	vo, err := trust.Options("")
+	if err != nil {
+		return err
+	}
+	vo.Caller, vo.Now = uint32(os.Getuid()), time.Now()
+	v, err := verify.Inspect(file, size, vo)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/sign"
 	"github.com/ckptool/ckpt/pkg/verify"
+	"github.com/ckptool/ckpt/pkg/verify/quote"
 	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 )
 
@@ -94,18 +95,25 @@ func addSignature(in *cli.Input, keys *keyOptions, to *outputOptions, s *streams
 // whole reads an image and holds all its data against its manifest: nobody
 // should sign what can't be restored.
 func whole(file *os.File, size int64) (*image.Reader, error) {
-	if _, err := verify.Check(file, size, verify.Options{Now: time.Now()}); err != nil {
-		return nil, err
-	}
-	r, err := image.Open(file, size)
-	if err != nil {
-		return nil, err
-	}
-	m, err := r.Decode()
+	r, m, err := decoded(file, size)
 	if err != nil {
 		return nil, err
 	}
 	return r, allData(m, r.EachRun)
+}
+
+// decoded reads the manifest of an image whose signatures are right, be they
+// anybody's.
+func decoded(file *os.File, size int64) (*image.Reader, *image.Manifest, error) {
+	if _, err := verify.Check(file, size, verify.Options{Now: time.Now()}); err != nil {
+		return nil, nil, err
+	}
+	r, err := image.Open(file, size)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := r.Decode()
+	return r, m, err
 }
 
 // allData reads all blobs of an image, each chunk of which is verified.
@@ -120,8 +128,12 @@ func allData(m *image.Manifest, each func(image.Blob, int, func([]byte, []image.
 
 // fits refuses signatures that no verifier would take.
 func fits(r *image.Reader, sigs [][]byte) error {
-	seen := map[string]bool{}
+	seen, quotes := map[string]bool{}, 0
 	for _, blob := range sigs {
+		if quote.Is(blob) {
+			quotes++
+			continue
+		}
 		sig, err := sshsig.Parse(blob)
 		if err != nil {
 			return err
@@ -135,8 +147,8 @@ func fits(r *image.Reader, sigs [][]byte) error {
 	if len(sigs) == len(r.Signatures()) {
 		return cli.Misuse("the image has this very signature already")
 	}
-	if len(sigs) > verify.MaxSignatures {
-		return cli.Fail(cli.BadSign, "%w: the image would have %d, at most %d are allowed", verify.ErrTooMany, len(sigs), verify.MaxSignatures)
+	if n := len(sigs) - quotes; n > verify.MaxSignatures {
+		return cli.Fail(cli.BadSign, "%w: the image would have %d, at most %d are allowed", verify.ErrTooMany, n, verify.MaxSignatures)
 	}
 	return nil
 }

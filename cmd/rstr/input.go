@@ -63,8 +63,12 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := verify.Check(file, size, verify.Options{Trust: trust.Files, Revoked: trust.Revoked, RequireTrusted: o.insist,
-		Expect: o.expect, Caller: uint32(os.Getuid()), Now: time.Now(), Audience: host.Names()})
+	vo, err := trust.Options(o.attest)
+	if err != nil {
+		return nil, err
+	}
+	vo.RequireTrusted, vo.Expect, vo.Caller, vo.Now = o.insist, o.expect, uint32(os.Getuid()), time.Now()
+	c, err := verify.Check(file, size, vo)
 	if err != nil {
 		return nil, err
 	}
@@ -72,5 +76,26 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 		err := cli.Fail(cli.Refused, "no key that root trusts has signed the image, and root restores nothing else: it would run as root")
 		return nil, cli.WithHint(err, "ckpt show says who signed it; ckpt sign IMAGE vouches for it")
 	}
-	return c.Decode()
+	img, err := c.Decode()
+	if err != nil || o.parent == "" {
+		return img, err
+	}
+	return img, o.isChild(img, vo)
+}
+
+// isChild refuses an image that does not come right behind the one that
+// --parent names. That one may have expired, or be for another host: only what
+// it is counts.
+func (o *options) isChild(img *verify.Image, vo verify.Options) error {
+	file, size, err := (&cli.Input{Path: o.parent}).Open()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	parent, err := verify.Open(file, size, verify.Options{Trust: vo.Trust, Revoked: vo.Revoked, Zone: vo.Zone, Caller: vo.Caller, Now: vo.Now,
+		Elsewhere: true})
+	if err != nil {
+		return fmt.Errorf("parent %s: %w", o.parent, err)
+	}
+	return img.CheckParent(parent)
 }

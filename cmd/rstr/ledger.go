@@ -11,8 +11,8 @@ import (
 
 // consume writes down that an image is being restored, if it asks to be
 // restored once only or never after a later one of its lineage, and refuses
-// it if that has happened.
-func consume(img *verify.Image, now time.Time) error {
+// it if that has happened. With --again that is written down instead.
+func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) error {
 	rule := img.Rule()
 	if rule == (verify.Rule{}) {
 		return nil
@@ -26,14 +26,40 @@ func consume(img *verify.Image, now time.Time) error {
 		}
 		dir = host.UserLedger(home, os.Getenv("XDG_STATE_HOME"))
 	}
-	return consumeIn(dir, img.Entry(uid, now), rule)
+	e := img.Entry(uid, now)
+	e.Override = o.repeat
+	return consumeIn(dir, e, rule, s)
 }
 
-func consumeIn(dir string, e verify.Entry, rule verify.Rule) error {
+func consumeIn(dir string, e verify.Entry, rule verify.Rule, s *cli.Speaker) error {
 	l, err := host.OpenLedger(dir, e.Caller)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	return l.Consume(e, rule)
+	against := l.Ledger().Against(e, rule)
+	if against != nil && !e.Override {
+		return cli.WithHint(against, "rstr --again restores it all the same, and writes that down")
+	}
+	if err := l.Consume(e, rule); err != nil {
+		return err
+	}
+	if against != nil {
+		s.Say("%v; it is restored all the same, as --again says, and written down in %s", against, dir)
+	}
+	return nil
+}
+
+// remember lets an image of the restored tree stand in the lineage of the one
+// that it came from.
+func remember(pid int, img *verify.Image, s *cli.Speaker) {
+	home, err := cli.Home()
+	if err == nil {
+		h := &img.Manifest().Header
+		err = host.OwnLineages(home, os.Getenv("XDG_STATE_HOME")).Remember(pid,
+			host.Lineage{ID: h.Lineage, Serial: h.Serial, Last: img.Verdict().Manifest})
+	}
+	if err != nil {
+		s.Detail("an image of the restored tree will begin a new lineage: %v", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,14 +33,23 @@ func TestConsume(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ckpt")
 	once := imageWith(t, map[string]string{verify.OptionOnce: "1"})
 	e := once.Entry(uint32(os.Getuid()), time.Now())
-	if err := consumeIn(dir, e, once.Rule()); err != nil {
+	var said strings.Builder
+	s := &cli.Speaker{Program: "rstr", To: &said}
+	if err := consumeIn(dir, e, once.Rule(), s); err != nil {
 		t.Fatal(err)
 	}
-	err := consumeIn(dir, e, once.Rule())
-	if !errors.Is(err, verify.ErrConsumed) || exitCode(err) != cli.BadSign {
+	err := consumeIn(dir, e, once.Rule(), s)
+	if !errors.Is(err, verify.ErrConsumed) || exitCode(err) != cli.Consumed {
 		t.Errorf("again: %v, code %d", err, exitCode(err))
 	}
-	if err := consume(imageWith(t, nil), time.Now()); err != nil {
+	if said.Len() != 0 {
+		t.Errorf("said %q", said.String())
+	}
+	e.Override = true
+	if err := consumeIn(dir, e, once.Rule(), s); err != nil || !strings.Contains(said.String(), "--again") {
+		t.Errorf("overridden: %v, said %q", err, said.String())
+	}
+	if err := new(options).consume(imageWith(t, nil), time.Now(), s); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -54,7 +56,8 @@ func ends(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // newImage writes an image whose tree makes no sense, so that it can't be
-// restored by mistake: image FILE unsigned|trusted|stranger|failed
+// restored by mistake: image FILE unsigned|trusted|stranger|failed [TERM...]
+// with terms such as made=1h (from now), until=-1h, for=HOST, serial=2, attested-by=KEY.
 func newImage(ts *testscript.TestScript, _ bool, args []string) {
 	var out bytes.Buffer
 	w := image.NewWriter(&out, image.Options{})
@@ -66,8 +69,25 @@ func newImage(ts *testscript.TestScript, _ bool, args []string) {
 	tree, err := image.Marshal(&kind.Tree{Tasks: []kind.TaskNode{{ID: 1, PID: 4001, Comm: []byte("x")}, {ID: 1, PID: 4001, Comm: []byte("x")}}})
 	ts.Check(err)
 	m := &image.Manifest{Header: image.Header{Class: image.ClassSelf, Created: 1700000000, Arch: "amd64"}, PIDs: image.PIDs{4001}, Tree: tree}
+	terms(ts, &m.Header, args[2:])
 	ts.Check(w.Close(m, signature(ts, args[1], &m.Header)))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
+}
+
+func terms(ts *testscript.TestScript, h *image.Header, list []string) {
+	for _, term := range list {
+		name, value, _ := strings.Cut(term, "=")
+		switch name {
+		case "made", "until":
+			d, err := time.ParseDuration(value)
+			ts.Check(err)
+			*map[string]*int64{"made": &h.Created, "until": &h.NotAfter}[name] = time.Now().Add(d).Unix()
+		case "for":
+			h.Audience = value
+		default:
+			h.Options = map[string]string{name: value}
+		}
+	}
 }
 
 func signature(ts *testscript.TestScript, who string, h *image.Header) func([]byte) ([][]byte, error) {

@@ -28,6 +28,9 @@ type options struct {
 	trust   string // a file that --verify named
 	insist  bool
 	expect  *verify.Digest
+	parent  string // an image
+	attest  string // a list of machines
+	repeat  bool   // whatever the ledger says
 	detach  bool
 	copy    bool
 	show    bool
@@ -56,6 +59,9 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.StringArrayVar(&o.maps.uids, "uidmap", nil, "users `FROM:TO[:COUNT]` of the image, by ids or names; @FILE for a file of them; repeatable")
 	f.StringArrayVar(&o.maps.gids, "gidmap", nil, "groups `FROM:TO[:COUNT]`, in the same way")
 	f.StringVar(&o.maps.rest, "map-rest", "", "`identity`: what is not mapped stays as it is, though the image is of another host")
+	f.StringVar(&o.parent, "parent", "", "accept only a child of the image in `FILE`, in the same lineage")
+	f.StringVar(&o.attest, "attest", "", "insist on a TPM's statement that the machine of the dump booted as the list of machines in `FILE` says")
+	f.BoolVar(&o.repeat, "again", false, "restore what was to be restored once, or an image older than one restored; it is written down")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
 	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")

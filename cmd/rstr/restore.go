@@ -59,10 +59,13 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 		progress.Stop()
 		return nil, img, o.showPlan(img, ro, s)
 	}
-	ro.Begin = func() error { return consume(img, time.Now()) }
+	ro.Begin = func() error { return o.consume(img, time.Now(), s.speaker) }
 	ro.Watch = func(total uint64, done func() uint64) { progress.Watch("restored", total, done) }
 	r, err := restore.Run(img, ro)
 	progress.Stop()
+	if r != nil {
+		remember(r.PID, img, s.speaker)
+	}
 	var after *restore.AfterError
 	if errors.As(err, &after) {
 		s.speaker.Say("%v", err)

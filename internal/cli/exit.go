@@ -30,6 +30,13 @@ const (
 	BadSign     = 7
 	Refused     = 8
 	HostDiffers = 9
+	Expired     = 10
+	WrongClock  = 11
+	WrongHost   = 12
+	Consumed    = 13
+	RolledBack  = 14
+	WrongImage  = 15
+	NotAttested = 16
 )
 
 // CodeText is a line of the table of exit codes.
@@ -51,6 +58,13 @@ func Codes() []CodeText {
 		{BadSign, "a signature is wrong or missing, or its key is not trusted here"},
 		{Refused, "the image asks for authority that nobody granted"},
 		{HostDiffers, "this host is not as the image needs it: a PID is taken, a file changed, another CPU or kernel"},
+		{Expired, "the image was to be restored until a time that is past"},
+		{WrongClock, "the clock here stands before the image was made, or before the last restore"},
+		{WrongHost, "the image is for another host"},
+		{Consumed, "the image is to be restored once, and was"},
+		{RolledBack, "a later image of the same lineage was restored already"},
+		{WrongImage, "it is not the image that was expected, or not the child of that parent"},
+		{NotAttested, "no quote by the TPM of a machine that is enrolled vouches for how it booted"},
 	}
 }
 
@@ -110,10 +124,12 @@ func common() []Class {
 	for _, e := range []error{image.ErrFormat, image.ErrVersion, image.ErrTruncated, image.ErrDigest, image.ErrLimit, image.ErrFailedDump} {
 		out = append(out, Is(e, BadImage))
 	}
+	out = append(out, Is(verify.ErrExpired, Expired), Is(verify.ErrFuture, WrongClock), Is(verify.ErrClock, WrongClock),
+		Is(verify.ErrAudience, WrongHost), Is(verify.ErrConsumed, Consumed), Is(verify.ErrRollback, RolledBack),
+		Is(verify.ErrExpect, WrongImage), Is(verify.ErrParent, WrongImage), Is(verify.ErrAttest, NotAttested))
 	for _, e := range []error{verify.ErrSignature, verify.ErrNamespace, verify.ErrTooMany, verify.ErrOrder, verify.ErrUnsigned,
 		verify.ErrStripped, verify.ErrUnknownSigner, verify.ErrPrincipal, verify.ErrClass, verify.ErrKeyTime, verify.ErrCertificate,
-		verify.ErrRevoked, verify.ErrTrustFile, verify.ErrExpired, verify.ErrFuture, verify.ErrAudience, verify.ErrExpect,
-		verify.ErrParent, verify.ErrConsumed, verify.ErrRollback, verify.ErrClock, verify.ErrLedger, verify.ErrNoGrant} {
+		verify.ErrRevoked, verify.ErrTrustFile, verify.ErrNoGrant} {
 		out = append(out, Is(e, BadSign))
 	}
 	return append(out, Is(unix.ESRCH, NoProcess), Is(unix.EPERM, NotAllowed), Is(fs.ErrPermission, NotAllowed))

@@ -3,6 +3,7 @@ package host
 import (
 	"os"
 	"strings"
+	"time"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
 )
@@ -60,11 +61,17 @@ func Caller() (uid, gid uint32, groups []uint32, err error) {
 	return uint32(os.Getuid()), uint32(os.Getgid()), groups, err
 }
 
-// Names are what an image may call this host by its audience: its machine id,
-// and nothing that others could choose (a host name, say).
-func Names() []string {
-	if id := MachineID(); id != "" {
-		return []string{id}
+// Zone is the host's own time zone, whatever the caller's TZ says: what the dates
+// in trust files mean that name no zone (ssh-keygen(1), ALLOWED SIGNERS). A host
+// without one keeps UTC.
+func Zone() *time.Location {
+	b, err := os.ReadFile("/etc/localtime")
+	if err != nil {
+		return time.UTC
 	}
-	return nil
+	zone, err := time.LoadLocationFromTZData("local", b)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
 }

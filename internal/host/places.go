@@ -2,11 +2,13 @@ package host
 
 import "path/filepath"
 
-// SystemTrust is the administrator's list of who may sign images, and
-// SystemRevoked that of keys that nobody may believe any more.
+// SystemTrust is the administrator's list of who may sign images, SystemRevoked that
+// of keys that nobody may believe any more, and SystemMachines that of machines whose
+// TPM is believed (package quote).
 const (
-	SystemTrust   = "/etc/ckpt/allowed_signers"
-	SystemRevoked = "/etc/ckpt/revoked_keys"
+	SystemTrust    = "/etc/ckpt/allowed_signers"
+	SystemRevoked  = "/etc/ckpt/revoked_keys"
+	SystemMachines = "/etc/ckpt/attested_machines"
 )
 
 // OwnTrust is the caller's own list, where package sign puts it too. The

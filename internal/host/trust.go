@@ -80,6 +80,32 @@ type Trust struct {
 	Revoked []verify.RevocationFile
 }
 
+// Options are the facts of this host that an image is judged by; the caller and the
+// time are left to fill in. attest is a list of machines that the caller named.
+func (t Trust) Options(attest string) (verify.Options, error) {
+	o := verify.Options{Trust: t.Files, Revoked: t.Revoked, Zone: Zone()}
+	var err error
+	if o.Given, err = GivenNames(); err != nil {
+		return o, err
+	}
+	if o.Audience, err = Names(); err != nil {
+		return o, err
+	}
+	for path, source := range map[string]verify.Source{SystemMachines: verify.System, attest: verify.Extra} {
+		f, err := TrustFile(path, source)
+		switch {
+		case path == "":
+		case err != nil && !(source == verify.System && errors.Is(err, fs.ErrPermission)):
+			return o, err
+		case f != nil:
+			o.Attest = append(o.Attest, *f)
+		case source == verify.Extra:
+			return o, fmt.Errorf("list of machines %s: %w", path, fs.ErrNotExist)
+		}
+	}
+	return o, nil
+}
+
 // ReadTrust reads the lists of the administrator and of the caller, and the
 // one that the caller named, if any. Of those, only the last must be there. A
 // system's list that the caller may not read vouches for nobody; a list of

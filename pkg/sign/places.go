@@ -25,6 +25,9 @@ func (p Places) Key() string { return filepath.Join(p.dir(), "id_ed25519") }
 // TPMKey is the path of the caller's default key in a TPM.
 func (p Places) TPMKey() string { return filepath.Join(p.dir(), "tpm.pem") }
 
+// AttestationKey is the path of the caller's key that has the TPM state its PCRs.
+func (p Places) AttestationKey() string { return filepath.Join(p.dir(), "attestation.pem") }
+
 // Trust is the path of the caller's own allowed_signers.
 func (p Places) Trust() string { return filepath.Join(p.dir(), "allowed_signers") }
 

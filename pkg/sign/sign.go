@@ -41,6 +41,8 @@ type Options struct {
 	Passphrase func(what string) ([]byte, error)
 	// TPM is a device, a unix socket or host:port; empty for DefaultTPM.
 	TPM string
+	// TPMs, if not nil, is shared by keys that are open at the same time.
+	TPMs *TPMs
 	// AgentSocket is the agent's unix socket ($SSH_AUTH_SOCK).
 	AgentSocket string
 	// Now is the time by which certificates are judged; zero for time.Now.

@@ -13,7 +13,6 @@ import (
 
 	keyfile "github.com/foxboron/go-tpm-keyfiles"
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -31,25 +30,13 @@ func openTPMKey(path string, o Options) (*Signer, error) {
 	if path == "" {
 		path = o.Places.TPMKey()
 	}
-	text, err := readKeyFile(path, 0o077)
+	k, locked, err := openTPMFile(path, o, signing)
 	if err != nil {
 		return nil, err
-	}
-	file, err := keyfile.Decode(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w: %w", path, ErrTPMKey, err)
-	}
-	conn, err := dialTPM(o.TPM)
-	if err != nil {
-		return nil, err
-	}
-	k, err := loadTPMKey(conn, file)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%q: %w", path, err), conn.Close())
 	}
 	key, err := ssh.NewSignerFromSigner(k)
 	if err == nil {
-		err = k.unlock(fmt.Sprintf("TPM key %q", path), file.HasAuth(), o.Passphrase)
+		err = k.unlock(fmt.Sprintf("TPM key %q", path), locked, o.Passphrase)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%q: %w", path, err), k.Close())
@@ -60,11 +47,12 @@ func openTPMKey(path string, o Options) (*Signer, error) {
 // tpmKey is a crypto.Signer whose key is loaded in a TPM.
 type tpmKey struct {
 	conn   *tpmConn
-	parent tpmParent
+	parent *tpmParent
 	handle tpm2.NamedHandle
 	public *ecdsa.PublicKey
 	policy *tpmPolicy // nil: the password alone
 	auth   []byte
+	trial  func() error // uses the key for nothing in particular
 }
 
 // tpmParent is a loaded storage key.
@@ -72,10 +60,11 @@ type tpmParent struct {
 	tpm2.NamedHandle
 	public tpm2.TPMTPublic
 	flush  bool // it is ours
+	users  int
 }
 
 // loadParent makes the storage root key again, or takes a persistent one.
-func loadParent(tpm transport.TPM, parent tpm2.TPMHandle) (p tpmParent, err error) {
+func loadParent(tpm *tpmConn, parent tpm2.TPMHandle) (p tpmParent, err error) {
 	var public *tpm2.TPMTPublic
 	if parent>>24 == 0x81 { // TPM_HT_PERSISTENT
 		rsp, err := tpm2.ReadPublic{ObjectHandle: parent}.Execute(tpm)
@@ -88,13 +77,9 @@ func loadParent(tpm transport.TPM, parent tpm2.TPMHandle) (p tpmParent, err erro
 			return p, tpmError("read the parent key", err)
 		}
 	} else {
-		// The template is part of the file format: other tools use it too.
-		rsp, err := tpm2.CreatePrimary{
-			PrimaryHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-			InPublic:      tpm2.New2B(keyfile.ECCSRK_H2_Template),
-		}.Execute(tpm)
+		rsp, err := makeRoot(tpm)
 		if err != nil {
-			return p, tpmError("make the storage root key", err)
+			return p, err
 		}
 		p.NamedHandle, p.flush = tpm2.NamedHandle{Handle: rsp.ObjectHandle, Name: rsp.Name}, true
 		public, err = rsp.OutPublic.Contents()
@@ -106,35 +91,36 @@ func loadParent(tpm transport.TPM, parent tpm2.TPMHandle) (p tpmParent, err erro
 	return p, nil
 }
 
+// makeRoot makes the storage root key, the same each time. The template is part of
+// the file format: other tools use it too.
+func makeRoot(tpm *tpmConn) (rsp *tpm2.CreatePrimaryResponse, err error) {
+	err = tpm.asOwner(func(owner tpm2.AuthHandle) error {
+		rsp, err = tpm2.CreatePrimary{PrimaryHandle: owner, InPublic: tpm2.New2B(keyfile.ECCSRK_H2_Template)}.Execute(tpm)
+		if err != nil {
+			return tpmError("make the storage root key", err)
+		}
+		return nil
+	})
+	return rsp, err
+}
+
 func (p tpmParent) auth() tpm2.AuthHandle {
 	return tpm2.AuthHandle{Handle: p.Handle, Name: p.Name, Auth: tpm2.PasswordAuth(nil)}
 }
 
-// unload makes room in a TPM without a resource manager.
-func (p tpmParent) unload(tpm transport.TPM) {
-	if p.flush {
-		_, _ = tpm2.FlushContext{FlushHandle: p.Handle}.Execute(tpm)
+func loadTPMKey(conn *tpmConn, file *keyfile.TPMKey, use purpose) (k *tpmKey, err error) {
+	k = &tpmKey{conn: conn}
+	k.trial = func() error {
+		_, err := k.Sign(nil, make([]byte, k.hash().Size()), k.hash())
+		return err
 	}
-}
-
-func loadTPMKey(conn *tpmConn, file *keyfile.TPMKey) (*tpmKey, error) {
-	k := &tpmKey{conn: conn}
-	pub, err := file.Pubkey.Contents()
-	if err != nil || pub.Type != tpm2.TPMAlgECC || !pub.ObjectAttributes.SignEncrypt || pub.ObjectAttributes.Restricted {
-		return nil, fmt.Errorf("%w: not an ECDSA signing key", ErrTPMKey)
-	}
-	public, err := tpm2.Pub(*pub)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrTPMKey, err)
-	}
-	var ok bool
-	if k.public, ok = public.(*ecdsa.PublicKey); !ok {
-		return nil, fmt.Errorf("%w: not an ECDSA signing key", ErrTPMKey)
+	if k.public, err = publicOf(file, use); err != nil {
+		return nil, err
 	}
 	if k.policy, err = parsePolicy(file.Policy); err != nil {
 		return nil, err
 	}
-	if k.parent, err = loadParent(conn, file.Parent); err != nil {
+	if k.parent, err = conn.parent(file.Parent); err != nil {
 		return nil, err
 	}
 	rsp, err := tpm2.Load{ParentHandle: k.parent.auth(), InPrivate: file.Privkey, InPublic: file.Pubkey}.Execute(conn)
@@ -149,7 +135,7 @@ func loadTPMKey(conn *tpmConn, file *keyfile.TPMKey) (*tpmKey, error) {
 // unlock finds the password, if the key has one, by signing nothing in particular.
 func (k *tpmKey) unlock(what string, locked bool, ask func(string) ([]byte, error)) error {
 	if !locked {
-		return k.try()
+		return k.trial()
 	}
 	if ask == nil {
 		return fmt.Errorf("%w, and nobody to ask", ErrPassphrase)
@@ -159,15 +145,10 @@ func (k *tpmKey) unlock(what string, locked bool, ask func(string) ([]byte, erro
 		if k.auth, err = ask(what); err != nil {
 			return fmt.Errorf("%w: %w", ErrPassphrase, err)
 		}
-		if err = k.try(); !errors.Is(err, ErrTPMAuth) {
+		if err = k.trial(); !errors.Is(err, ErrTPMAuth) {
 			return err
 		}
 	}
-	return err
-}
-
-func (k *tpmKey) try() error {
-	_, err := k.Sign(nil, make([]byte, k.hash().Size()), k.hash())
 	return err
 }
 

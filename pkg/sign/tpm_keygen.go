@@ -20,12 +20,17 @@ type TPMKeyOptions struct {
 	TPM string
 	// P384 is for the larger curve, where the TPM has it; else P-256.
 	P384 bool
+	// Attestation is for a key that signs nothing but what the TPM states of itself:
+	// what OpenAttestor wants, and no good for signatures.
+	Attestation bool
 	// PCRs of the SHA-256 bank to whose present values the key is bound; none: any.
 	PCRs []uint
 	// Auth is a password; empty for none.
 	Auth []byte
 	// Comment stands in the public key's file.
 	Comment string
+	// Passphrase asks for the password of the TPM's owner, if it has one.
+	Passphrase func(what string) ([]byte, error)
 }
 
 // KeygenTPM makes an ECDSA key under the TPM's storage root key: path is its TSS2
@@ -46,6 +51,7 @@ func keygenTPM(path string, o TPMKeyOptions) (pub ssh.PublicKey, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	conn.ask, o.PCRs = o.Passphrase, ascending(o.PCRs)
 	key, err := createTPMKey(conn, o)
 	if err != nil {
 		return nil, err
@@ -83,7 +89,7 @@ func writePair(path string, private []byte, pub ssh.PublicKey, comment string) e
 }
 
 func createTPMKey(conn *tpmConn, o TPMKeyOptions) (*keyfile.TPMKey, error) {
-	parent, err := loadParent(conn, tpm2.TPMRHOwner)
+	parent, err := conn.parent(tpm2.TPMRHOwner)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +116,7 @@ func createTPMKey(conn *tpmConn, o TPMKeyOptions) (*keyfile.TPMKey, error) {
 	return keyfile.NewTPMKey(keyfile.OIDLoadableKey, rsp.OutPublic, rsp.OutPrivate, options...), nil
 }
 
-// keyTemplate is a key that signs and does nothing else. With a policy the
+// keyTemplate is a key that signs, or attests, and does nothing else. With a policy the
 // password alone does not open it.
 func keyTemplate(conn *tpmConn, o TPMKeyOptions) (t tpm2.TPMTPublic, policy *tpmPolicy, err error) {
 	curve, hash := tpm2.TPMECCNistP256, tpm2.TPMAlgSHA256
@@ -120,7 +126,7 @@ func keyTemplate(conn *tpmConn, o TPMKeyOptions) (t tpm2.TPMTPublic, policy *tpm
 	t = tpm2.TPMTPublic{
 		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256,
 		ObjectAttributes: tpm2.TPMAObject{
-			FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true,
+			FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true, Restricted: o.Attestation,
 			UserWithAuth: len(o.PCRs) == 0, NoDA: len(o.Auth) == 0,
 		},
 		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{

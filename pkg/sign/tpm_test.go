@@ -160,7 +160,7 @@ func TestTPMLockout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := loadTPMKey(conn, key)
+	k, err := loadTPMKey(conn, key, signing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,12 @@ func extend(t *testing.T, address string, pcr uint32) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_, err = tpm2.PCRExtend{
+	extendBy(t, conn, pcr)
+}
+
+func extendBy(t *testing.T, conn *tpmConn, pcr uint32) {
+	t.Helper()
+	_, err := tpm2.PCRExtend{
 		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)},
 		Digests: tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{
 			{HashAlg: tpm2.TPMAlgSHA256, Digest: make([]byte, 32)},

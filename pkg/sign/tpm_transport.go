@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -31,6 +32,11 @@ type tpmConn struct {
 	rw      io.ReadWriteCloser
 	timeout time.Duration
 	broken  error
+	users   int
+	parents map[tpm2.TPMHandle]*tpmParent // that are loaded, or were
+
+	ask           func(what string) ([]byte, error) // for the owner's password; nil: nobody
+	ownerPassword []byte
 }
 
 // dialTPM connects to what address names: a device or a unix socket by its path,
@@ -39,14 +45,29 @@ func dialTPM(address string) (*tpmConn, error) {
 	if address == "" {
 		address = DefaultTPM
 	}
-	rw, err := openTPM(address)
+	rw, err := patiently(address)
 	switch {
+	case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EAGAIN):
+		return nil, fmt.Errorf("%w: another program has %q: %w", ErrTPMBusy, address, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: no right to use it: %w", ErrTPMMissing, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: there is none at %q", ErrTPMMissing, address)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrTPMMissing, err)
 	}
-	return &tpmConn{rw: rw, timeout: tpmCommand}, nil
+	return &tpmConn{rw: rw, timeout: tpmCommand, users: 1, parents: map[tpm2.TPMHandle]*tpmParent{}}, nil
+}
+
+// patiently waits while another program has the TPM: /dev/tpm0 is for one at a time
+// (EBUSY), and a socket has a short queue (EAGAIN).
+func patiently(address string) (io.ReadWriteCloser, error) {
+	for until := time.Now().Add(tpmDial); ; time.Sleep(tpmBackoff) {
+		rw, err := openTPM(address)
+		if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EAGAIN) || time.Now().After(until) {
+			return rw, err
+		}
+	}
 }
 
 func openTPM(address string) (io.ReadWriteCloser, error) {
@@ -66,9 +87,14 @@ func openTPM(address string) (io.ReadWriteCloser, error) {
 	return nil, fmt.Errorf("%q is neither a device nor a socket", address)
 }
 
-// Close closes the connection; sessions and keys that are still loaded are the
-// resource manager's to flush.
-func (c *tpmConn) Close() error { return c.rw.Close() }
+// Close closes the connection, if nobody else has it; sessions and keys that are
+// still loaded are the resource manager's to flush.
+func (c *tpmConn) Close() error {
+	if c.users--; c.users > 0 {
+		return nil
+	}
+	return c.rw.Close()
+}
 
 // Send is one command and its response. Responses that ask to try again are
 // answered by trying again, until the deadline of the whole.

@@ -42,6 +42,8 @@ var (
 	ErrFuture = errors.New("image from the future")
 	// ErrAudience: the image is meant for another host.
 	ErrAudience = errors.New("image for another host")
+	// ErrAttest: there is no quote by an enrolled machine, or it states other PCRs.
+	ErrAttest = errors.New("not attested")
 	// ErrExpect: the manifest is not the one that was expected.
 	ErrExpect = errors.New("not the expected image")
 	// ErrParent: the image given as parent is not the one that the child names.

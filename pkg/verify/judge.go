@@ -19,7 +19,10 @@ func (c *Checked) judge(h *image.Header) (Verdict, error) {
 	if err != nil {
 		return v, err
 	}
-	if err := c.fresh(h); err != nil {
+	if err := c.fresh(h); err != nil && !c.o.Elsewhere {
+		return v, err
+	}
+	if err := c.attested(h, &v); err != nil {
 		return v, err
 	}
 	if !c.mustTrust() || v.Trusted {
@@ -53,7 +56,7 @@ func (c *Checked) fresh(h *image.Header) error {
 func (c *Checked) verdict(h *image.Header) (Verdict, error) {
 	v := Verdict{
 		Signer: h.Signer, When: time.Unix(h.Created, 0), Manifest: c.manifest,
-		ForThisHost: h.Audience != "" && slices.Contains(c.o.Audience, h.Audience),
+		ForThisHost: h.Audience != "" && slices.Contains(c.o.Given, h.Audience), Quote: c.quote,
 	}
 	candidates, err := c.claimed(h)
 	if err != nil || len(c.sigs) == 0 {

@@ -62,11 +62,17 @@ func (l *Ledger) Entries() []Entry { return l.entries }
 // it pass Once and NoRollback, not the clock and not a full ledger. Errors wrap
 // ErrConsumed, ErrRollback, ErrClock or ErrLedger.
 func (l *Ledger) Judge(e Entry, r Rule) error {
-	if err := l.room(e); err != nil {
+	if err := l.room(e); err != nil || e.Override {
 		return err
 	}
+	return l.Against(e, r)
+}
+
+// Against says which earlier restore forbids e, overridden or not. Errors wrap
+// ErrConsumed or ErrRollback.
+func (l *Ledger) Against(e Entry, r Rule) error {
 	for _, old := range l.entries {
-		if err := old.against(e, r); err != nil && !e.Override {
+		if err := old.against(e, r); err != nil {
 			return fmt.Errorf("%w, at %s by uid %d", err, stamp(old.When), old.Caller)
 		}
 	}

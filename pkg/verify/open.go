@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/ckptool/ckpt/pkg/image"
+	"github.com/ckptool/ckpt/pkg/verify/quote"
 )
 
 // Image is an image that passed Open. The zero Image is of no use: it has no
@@ -33,6 +34,7 @@ type Checked struct {
 	r     *image.Reader
 	o     Options
 	sigs  []signature
+	quote *quote.Quote // nil for none
 	trust []trustFile
 	// revoked is part of what a verdict needs, not of what it checks again.
 	manifest Digest
@@ -58,11 +60,16 @@ func (c *Checked) check() error {
 	if c.o.Expect != nil && *c.o.Expect != c.manifest {
 		return fmt.Errorf("%w: it is sha256:%x, not sha256:%x", ErrExpect, c.manifest, *c.o.Expect)
 	}
-	sigs, err := checkSignatures(c.r.Signatures(), c.r.ManifestBytes())
+	blobs, entry, err := separate(c.r.Signatures())
 	if err != nil {
 		return err
 	}
-	c.sigs = sigs
+	if c.sigs, err = checkSignatures(blobs, c.r.ManifestBytes()); err != nil {
+		return err
+	}
+	if c.quote, err = checkQuote(entry, c.manifest); err != nil {
+		return err
+	}
 	if err := c.checkRevoked(); err != nil {
 		return err
 	}

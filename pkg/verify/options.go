@@ -85,4 +85,14 @@ type Options struct {
 	Zone *time.Location
 	// Audience are the names of this host. An image for another is refused.
 	Audience []string
+	// Elsewhere is for an image that is not to be used here, now: its time and its
+	// audience do not matter.
+	Elsewhere bool
+	// Given are those of them that root wrote down. Only an image that names one of
+	// them is for this host and no other, as far as privilege goes: machines that
+	// were cloned share the rest.
+	Given []string
+	// Attest lists machines whose quotes are believed. With a file of source Extra,
+	// an image without a quote that it believes is refused. A quote grants nothing.
+	Attest []TrustFile
 }

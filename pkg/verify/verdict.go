@@ -1,6 +1,10 @@
 package verify
 
-import "time"
+import (
+	"time"
+
+	"github.com/ckptool/ckpt/pkg/verify/quote"
+)
 
 // Verdict is what Open found out about an image's signatures. The zero Verdict
 // is that of an unsigned image.
@@ -32,9 +36,15 @@ type Verdict struct {
 	// or host's signature, trusted by the system's file, or by root's own when
 	// root is the caller.
 	Grants bool
-	// ForThisHost: the image names this host as its audience. An image that
-	// names nobody is accepted but never has this.
+	// ForThisHost: the image's audience is a name that root gave to this host. An
+	// image that names nobody is accepted but never has this.
 	ForThisHost bool
+	// Quote is what the TPM of the machine of the dump stated, nil where none did.
+	Quote *quote.Quote
+	// Attested names the machine, where the system's list believes Quote; NotAttested
+	// is why it does not, where there is a Quote and a list.
+	Attested    string
+	NotAttested error
 	// Manifest is the digest of what was signed.
 	Manifest Digest
 	// Reasons are why the signature is not trusted, or does not grant, each an

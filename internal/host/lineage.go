@@ -1,0 +1,141 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/pkg/verify"
+)
+
+// Lineage is where a running tree stands in a row of images of the same job.
+type Lineage struct {
+	ID     [16]byte      // shared by all of them
+	Serial uint64        // of the last image that was made of the tree, or that it came from
+	Last   verify.Digest // that image's manifest
+}
+
+// Lineages remembers the lineage of running trees in a directory of the caller's,
+// by their root's PID and start time, which together name a process until the
+// next boot. It is a help, not a proof: what it forgets begins a new lineage.
+type Lineages struct{ dir string }
+
+// OwnLineages is the caller's own, beside the ledger of package host.
+func OwnLineages(home, stateHome string) Lineages {
+	return Lineages{filepath.Join(UserLedger(home, stateHome), "lineages")}
+}
+
+// Of finds the lineage of the tree whose root is pid; nil where none is known.
+func (l Lineages) Of(pid int) (*Lineage, error) {
+	name, err := lineageName(pid)
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(l.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseLineage(string(b))
+}
+
+func parseLineage(text string) (*Lineage, error) {
+	var out Lineage
+	var id, last []byte
+	if _, err := fmt.Sscanf(text, "%x %d %x\n", &id, &out.Serial, &last); err != nil || len(id) != 16 || len(last) != 32 {
+		return nil, fmt.Errorf("%.100q is no lineage", text)
+	}
+	out.ID, out.Last = [16]byte(id), verify.Digest(last)
+	return &out, nil
+}
+
+// Remember writes down that the tree whose root is pid stands at now, and forgets
+// trees that are gone. It is not synced: after a crash of the machine there are no
+// trees to remember.
+func (l Lineages) Remember(pid int, now Lineage) error {
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return err
+	}
+	name, err := lineageName(pid)
+	if err != nil {
+		return err
+	}
+	l.forget()
+	path := filepath.Join(l.dir, name)
+	text := fmt.Sprintf("%x %d %x\n", now.ID, now.Serial, now.Last)
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// forget removes the entries of processes that are gone. Those of other PID
+// namespaces can't be looked at and stay until the next boot.
+func (l Lineages) forget() {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return
+	}
+	space, err := lineageSpace()
+	if err != nil {
+		return
+	}
+	boot, _, _ := strings.Cut(space, ".")
+	for _, e := range entries {
+		if gone(strings.TrimSuffix(e.Name(), ".new"), boot, space) {
+			_ = os.Remove(filepath.Join(l.dir, e.Name()))
+		}
+	}
+}
+
+func gone(name, boot, space string) bool {
+	if !strings.HasPrefix(name, boot+".") {
+		return true // of another boot, or none of ours
+	}
+	rest, ok := strings.CutPrefix(name, space+".")
+	if !ok {
+		return false
+	}
+	var pid int
+	if _, err := fmt.Sscanf(rest, "%d.", &pid); err != nil {
+		return true
+	}
+	now, err := lineageName(pid)
+	return err != nil || now != name
+}
+
+// lineageName names a process: boot, PID namespace, PID, start time in ticks.
+func lineageName(pid int) (string, error) {
+	space, err := lineageSpace()
+	if err != nil {
+		return "", err
+	}
+	dir, err := kernelio.OpenProc(pid)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	st, err := dir.Stat()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s.%d.%d", space, pid, st.StartTime), nil
+}
+
+func lineageSpace() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	ns, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(boot)) + "." + strings.Trim(ns, "pid:[]"), nil
+}

@@ -2,6 +2,7 @@ package calls
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,12 @@ type compiled struct {
 // will execute it.
 func NewProgram(n Names) *Program {
 	return &Program{Inject: inject.NewProgram(), names: n, made: map[plan.Ref]inject.Handle{}}
+}
+
+// Grow makes room for n more calls, for one who knows how many will come.
+func (p *Program) Grow(n int) {
+	p.calls = slices.Grow(p.calls, n)
+	p.Inject.Grow(n)
 }
 
 // Len is the number of calls so far.

@@ -3,7 +3,10 @@ package dump
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/calls"
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kind"
@@ -19,35 +22,36 @@ type question struct {
 }
 
 // ask lets the target say what only it can: each thread runs the calls of
-// all kinds that ask it, all processes at the same time.
+// all kinds that ask it.
 func (s *session) ask(objects []*object) error {
 	byPID, err := s.questions(objects)
 	if err != nil {
 		return err
 	}
-	spaces := map[int]*inject.Space{}
-	defer func() {
-		for _, sp := range spaces {
-			sp.Close()
-		}
-	}()
+	var asked []*process
 	for _, p := range s.procs {
 		qs := byPID[p.pid]
 		if len(qs) == 0 {
 			continue
 		}
-		if err := s.askProcess(p, qs, spaces); err != nil {
-			return err
+		// A process that nothing may be injected into is refused by name.
+		if err := qs[0].thread.CanInject(); err != nil {
+			s.refuse(p.name(), &kind.Unsupported{Why: err.Error()})
+			continue
 		}
+		asked = append(asked, p)
 	}
-	for pid, sp := range spaces {
-		delete(spaces, pid)
-		if err := sp.Close(); err != nil {
-			return fmt.Errorf("process %d: %w", pid, err)
+	for some := range slices.Chunk(asked, atOnce) {
+		if err := s.askProcesses(some, byPID); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// atOnce is how many processes, and how many threads, are asked at the same
+// time: it takes a thread many times as long to wake up as to answer.
+const atOnce = 32
 
 // questions collects the calls, thread by thread.
 func (s *session) questions(objects []*object) (map[int][]*question, error) {
@@ -61,11 +65,12 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 			if th == nil {
 				return errors.New("no thread to ask")
 			}
-			q = &question{thread: th, process: processOf[tid], program: calls.NewProgram(held(nil))}
+			q = &question{thread: th, process: processOf[tid]}
 			byTID[tid] = q
 			byPID[q.process] = append(byPID[q.process], q)
 		}
-		return q.add(u)
+		q.users = append(q.users, u)
+		return nil
 	}
 	for _, o := range objects {
 		for _, u := range o.kinds {
@@ -84,7 +89,30 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 			}
 		}
 	}
+	for _, q := range byTID {
+		if err := q.compile(); err != nil {
+			return nil, s.asking(q, err)
+		}
+	}
 	return byPID, nil
+}
+
+// compile makes the program.
+func (q *question) compile() error {
+	n := 0
+	for _, u := range q.users {
+		n += len(u.calls)
+	}
+	q.program = calls.NewProgram(held(nil))
+	q.program.Grow(n)
+	for _, u := range q.users {
+		for _, c := range u.calls {
+			if err := q.program.AddLenient(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // processOf leads from threads to their processes.
@@ -98,52 +126,91 @@ func (s *session) processOf() map[int]int {
 	return pids
 }
 
-func (q *question) add(u *use) error {
-	for _, c := range u.calls {
-		if err := q.program.AddLenient(c); err != nil {
-			return err
+// askProcesses asks all threads of some processes.
+func (s *session) askProcesses(procs []*process, byPID map[int][]*question) error {
+	spaces, err := s.spacesIn(procs, byPID)
+	if err == nil {
+		var all []*question
+		for _, p := range procs {
+			all = append(all, byPID[p.pid]...)
+		}
+		for some := range slices.Chunk(all, atOnce) {
+			if err = s.askThreads(some, spaces); err != nil {
+				break
+			}
 		}
 	}
-	q.users = append(q.users, u)
-	return nil
+	return errors.Join(err, s.tracer.CloseAll(slices.Collect(maps.Values(spaces))))
 }
 
-// askProcess runs the questions to the threads of one process. A process
-// that nothing may be injected into is refused by name.
-func (s *session) askProcess(p *process, qs []*question, spaces map[int]*inject.Space) error {
-	if err := qs[0].thread.CanInject(); err != nil {
-		s.refuse(p.name(), &kind.Unsupported{Why: err.Error()})
-		return nil
+// spacesIn makes a space for the questions to each process.
+func (s *session) spacesIn(procs []*process, byPID map[int][]*question) (map[int]*inject.Space, error) {
+	var openings []*inject.Opening
+	for _, p := range procs {
+		openings = append(openings, &inject.Opening{Thread: s.frozen[p.pid], Size: spaceFor(byPID[p.pid]), VMAs: s.mappingsOf(p)})
 	}
-	sp, err := inject.Open(s.frozen[p.pid], spaceFor(qs))
-	if err != nil {
-		return fmt.Errorf("%s: %w", p.name(), err)
+	s.tracer.OpenAll(openings)
+	spaces := map[int]*inject.Space{}
+	var err error
+	for i, o := range openings {
+		if o.Err != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", procs[i].name(), o.Err))
+			continue
+		}
+		spaces[procs[i].pid] = o.Space
+		if w := o.Space.Window(); w != "" {
+			s.windows = append(s.windows, fmt.Sprintf("%s: %s", procs[i].name(), w))
+		}
 	}
-	spaces[p.pid] = sp
-	if w := sp.Window(); w != "" {
-		s.windows = append(s.windows, fmt.Sprintf("%s: %s", p.name(), w))
+	return spaces, err
+}
+
+// mappingsOf lists the mappings of a process.
+func (s *session) mappingsOf(p *process) []abi.VMA {
+	vmas := make([]abi.VMA, 0, len(p.site.MM.Mappings))
+	for _, m := range p.site.MM.Mappings {
+		vmas = append(vmas, m.VMA.VMA)
 	}
+	return vmas
+}
+
+// askThreads asks some threads. Those that were started are awaited whatever
+// happens to others.
+func (s *session) askThreads(qs []*question, spaces map[int]*inject.Space) (err error) {
+	started := 0
 	for _, q := range qs {
-		if err := sp.Run(q.thread, q.program.Inject); err != nil {
-			return fmt.Errorf("thread %d of %s: %w", q.thread.TID(), p.name(), err)
+		if err = spaces[q.process].Start(q.thread, q.program.Inject); err != nil {
+			err = s.asking(q, err)
+			break
+		}
+		started++
+	}
+	for _, q := range qs[:started] {
+		if e := spaces[q.process].Finish(q.thread); e != nil {
+			err = errors.Join(err, s.asking(q, e))
+			continue
 		}
 		q.answer()
 	}
-	return nil
+	return err
+}
+
+func (s *session) asking(q *question, err error) error {
+	return fmt.Errorf("thread %d of %s: %w", q.thread.TID(), s.byPID[q.process].name(), err)
 }
 
 // frameRoom is what a thread's signal frame may take: with AMX the extended
 // registers alone are 11 KiB.
 const frameRoom = 16 << 10
 
-// spaceFor is the memory that the questions need: the programs run one after
-// another, but every thread that was asked keeps the frame that leads it home.
+// spaceFor is the memory that the questions need: programs that have ended give
+// theirs back, but every thread that was asked keeps the frame that leads it home.
 func spaceFor(qs []*question) uint64 {
 	var most uint64
 	for _, q := range qs {
 		most = max(most, q.program.Size())
 	}
-	return most + uint64(len(qs)+1)*frameRoom
+	return uint64(min(len(qs), atOnce))*most + uint64(len(qs)+1)*frameRoom
 }
 
 // answer hands out the results.

@@ -146,6 +146,9 @@ func (s *session) threadNode(th *kind.ThreadSite, xstate *[]byte) (kind.ThreadNo
 		return n, err
 	}
 	s.xstate = xstateOf(x)
+	if *xstate == nil {
+		*xstate = make([]byte, 0, len(s.threads)*len(x)) // alike for all, as a rule
+	}
 	*xstate = append(*xstate, x...)
 	n.XStateLen = uint32(len(x))
 	mask, err := f.SigMask()

@@ -59,6 +59,7 @@ func (s *session) gatherThread(p *process, t *kind.TaskSite, tid int) (*kind.Thr
 	if f == nil {
 		return nil, fmt.Errorf("it was not stopped with the others")
 	}
+	f.Know(th.Status)
 	if th.RSeq, err = f.Rseq(); err != nil {
 		return nil, err
 	}

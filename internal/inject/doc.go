@@ -55,11 +55,13 @@
 //	th.SigMask() (abi.SigSet, error);   th.SetSigMask(abi.SigSet) error
 //	th.PeekSignals(shared bool) ([]abi.Siginfo, error)
 //	th.Rseq() (abi.RSeqConfig, error);  th.UserDispatch() (abi.UserDispatch, error)
+//	th.Know(*abi.Status)                              // spares CanInject to read it
 //	th.CanInject() error                              // nil, or why not: seccomp, 32-bit, shadow stack, user dispatch
 //
 // Programs:
 //
 //	p := NewProgram()
+//	p.Grow(n)                                         // room for so many more calls
 //	h := p.Call(nr, args ...Arg) Handle               // an error return (-4095..-1) ends the program
 //	p.Tolerate(h, errnos ...unix.Errno)               // none given: any error goes on
 //	p.MustEqual(h, n uint64)                          // anything else ends the program
@@ -78,6 +80,7 @@
 // Dump:
 //
 //	space, err := Open(th, size uint64)               // th: a frozen thread of the process, by preference the leader
+//	tr.OpenAll([]*Opening{{Thread, Size, VMAs}, ...})  // many at the same time; tr.CloseAll(spaces)
 //	space.Window() string                             // "" or why a death window remained (no gadget, no scratch)
 //	space.Close() error                               // everything put back; before th.Detach
 //	    // other threads of the same process may Run in the same space after Open (SlotSize bytes for each)

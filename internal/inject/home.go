@@ -1,14 +1,12 @@
 package inject
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
-	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
 // How a dump's Space comes and goes
@@ -52,84 +50,6 @@ type home struct {
 
 const pageSize = 4096
 
-// Open makes a Space of size bytes for data in the process of the stopped
-// thread t, all of whose threads must be stopped. Close it before t is
-// detached.
-func Open(t *Thread, size uint64) (*Space, error) {
-	s := &Space{tr: t.tr, slots: map[*Thread]*slot{}}
-	err := t.tr.try(func() error { return s.open(t, size) })
-	if err != nil {
-		return nil, fmt.Errorf("running calls in process %d: %w", t.PID(), err)
-	}
-	return s, nil
-}
-
-func (s *Space) open(t *Thread, size uint64) (err error) {
-	if err := t.CanInject(); err != nil {
-		return err
-	}
-	if s.mem, err = kernelio.OpenTraceeMem(t.tid); err != nil {
-		return err
-	}
-	if err := s.openIn(t, size); err != nil {
-		s.mem.Close()
-		return err
-	}
-	return nil
-}
-
-func (s *Space) openIn(t *Thread, size uint64) error {
-	vmas, err := readMaps(t.tid)
-	if err != nil {
-		return err
-	}
-	size = (size + 2*pageSize - 1) &^ (pageSize - 1)
-	if s.lo, err = hole(vmas, pageSize+size); err != nil {
-		return err
-	}
-	s.text, s.hi = s.lo, s.lo+pageSize+size
-	s.data = newHeap(s.lo+pageSize, s.hi)
-	own, err := t.context(true)
-	if err != nil {
-		return err
-	}
-	if err := s.leaveCritical(t, own); err != nil {
-		return err
-	}
-	t.own = own
-	if err := s.settle(t, vmas); err != nil {
-		t.own = nil
-		return err
-	}
-	return nil
-}
-
-// settle maps the Space by the thread and makes it ready for programs.
-func (s *Space) settle(t *Thread, vmas []abi.VMA) error {
-	s.home = &home{thread: t, sees: t.seesTool()}
-	if err := s.prepare(vmas); err != nil {
-		return err
-	}
-	if err := s.mapSelf(); err != nil {
-		return s.giveUp(err, s.restore(t))
-	}
-	_, err := s.mem.WriteAt(s.tr.code.text, int64(s.text))
-	if err == nil {
-		err = s.run(t, NewProgram()) // boots
-	}
-	if err != nil {
-		return s.giveUp(err, s.close())
-	}
-	return nil
-}
-
-func (s *Space) run(t *Thread, p *Program) error {
-	if err := s.start(t, p); err != nil {
-		return err
-	}
-	return s.finish(t)
-}
-
 // seesTool says whether the target may look for the tool by its PID: it lives
 // in the same PID namespace, and no filter would take offence when it is back
 // in force.
@@ -140,14 +60,6 @@ func (t *Thread) seesTool() bool {
 	}
 	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", t.tid))
 	return err == nil && its == mine && t.opts&SuspendSeccomp == 0
-}
-
-// giveUp joins an error with that of putting the thread back after it.
-func (s *Space) giveUp(err, back error) error {
-	if back != nil {
-		return fmt.Errorf("%w; and putting it back: %w", err, back)
-	}
-	return err
 }
 
 // Window is empty if the target survives the death of the tool at any
@@ -226,19 +138,27 @@ func (h *home) call(nr uint64, args ...uint64) abi.Regs {
 	return r
 }
 
-func (s *Space) mapSelf() error {
+// ready sees to it that programs can run in t: that the data is writable. What
+// the home thread runs first begins with making it so.
+func (s *Space) ready(t *Thread) error {
 	h := s.home
-	r := h.call(unix.SYS_MMAP, s.lo, s.hi-s.lo, unix.PROT_READ|unix.PROT_EXEC,
-		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE|unix.MAP_NORESERVE, ^uint64(0), 0)
-	r.Rsp = s.wayOut(r)
-	ret, err := s.step(r)
-	if err != nil {
-		return err
+	if h == nil || h.booted || t == h.thread {
+		return nil
 	}
-	if ret != s.lo {
-		return fmt.Errorf("mapping %d bytes in the target: %w", s.hi-s.lo, os.NewSyscallError("mmap", unix.Errno(-ret)))
+	sl := s.slots[h.thread]
+	if sl == nil || sl.running == nil {
+		return s.run(h.thread, NewProgram())
 	}
-	return nil
+	_, _, err := s.awaitEnd(h.thread, sl)
+	h.booted = err == nil
+	return err
+}
+
+// ran takes note that a program in t has ended.
+func (h *home) ran(t *Thread) {
+	if h != nil && t == h.thread {
+		h.booted = true
+	}
 }
 
 // boot makes the registers begin with making the data writable.
@@ -246,64 +166,4 @@ func (s *Space) boot(r *abi.Regs) {
 	r.Rip = s.text + s.tr.code.at[pieceBoot]
 	r.Rax = unix.SYS_MPROTECT
 	r.Rdi, r.Rsi, r.Rdx = s.data.lo, s.data.hi-s.data.lo, unix.PROT_READ|unix.PROT_WRITE
-}
-
-// Close puts everything back as it was. The thread of Open and all others
-// that ran programs are stopped as before; those that have ended meanwhile are
-// passed over.
-func (s *Space) Close() error {
-	return s.tr.try(func() error {
-		defer s.mem.Close()
-		var all error
-		for t := range s.slots {
-			if t.own != nil && (s.home == nil || t != s.home.thread) {
-				all = errors.Join(all, alive(s.restore(t)))
-			}
-		}
-		if s.home == nil {
-			return all
-		}
-		return errors.Join(all, alive(s.close()))
-	})
-}
-
-// alive drops the error that a thread has ended.
-func alive(err error) error {
-	if errors.Is(err, ErrGone) {
-		return nil
-	}
-	return err
-}
-
-func (s *Space) close() error {
-	h := s.home
-	if h.thread.own == nil { // it healed: nothing is left to put back
-		return nil
-	}
-	ret, err := s.step(s.unmapping())
-	if err == nil && ret != 0 {
-		err = os.NewSyscallError("munmap", unix.Errno(-ret))
-	}
-	if err != nil {
-		return fmt.Errorf("taking the space of process %d away: %w", h.thread.PID(), err)
-	}
-	return s.restore(h.thread)
-}
-
-// restore gives the thread its own state back, the mask first: until its
-// registers are its own, it would heal.
-func (s *Space) restore(t *Thread) error {
-	if err := t.setMask(t.own.mask); err != nil {
-		return err
-	}
-	if err := t.setRegs(t.own.regs); err != nil {
-		return err
-	}
-	t.own = nil
-	delete(s.slots, t)
-	if h := s.home; h != nil && t == h.thread && h.before != nil {
-		_, err := s.mem.WriteAt(h.before, int64(h.scratch))
-		return err
-	}
-	return nil
 }

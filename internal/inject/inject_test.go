@@ -30,13 +30,13 @@ func injectOnce(tr *Tracer, pid int, all bool) error {
 	if w := s.Window(); w != "" {
 		return fmt.Errorf("there is a window: %s", w)
 	}
-	if err := s.Run(leader, asks()); err != nil {
-		return err
-	}
 	if all {
-		if err := runAll(s, f); err != nil {
-			return err
-		}
+		err = runAll(s, f)
+	} else {
+		err = s.Run(leader, asks())
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.Close(); err != nil {
 		return err

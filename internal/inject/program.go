@@ -3,6 +3,7 @@ package inject
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,6 +84,11 @@ type link struct {
 
 // NewProgram returns an empty program.
 func NewProgram() *Program { return &Program{failed: -1} }
+
+// Grow makes room for n more calls with a buffer each.
+func (p *Program) Grow(n int) {
+	p.calls, p.bufs = slices.Grow(p.calls, n), slices.Grow(p.bufs, n)
+}
 
 // Call appends a system call of at most six arguments. An error return ends
 // the program there, unless Tolerate says otherwise.

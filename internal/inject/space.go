@@ -92,12 +92,14 @@ func (s *Space) Range() (lo, hi uint64) { return s.lo, s.hi }
 // Run runs the program in the thread and waits for its end. The error is a
 // *CallError if a call failed.
 func (s *Space) Run(t *Thread, p *Program) error {
-	return s.tr.try(func() error {
-		if err := s.Start(t, p); err != nil {
-			return err
-		}
-		return s.Finish(t)
-	})
+	return s.tr.try(func() error { return s.run(t, p) })
+}
+
+func (s *Space) run(t *Thread, p *Program) error {
+	if err := s.start(t, p); err != nil {
+		return err
+	}
+	return s.finish(t)
 }
 
 // Start lets the stopped thread run the program.
@@ -106,6 +108,9 @@ func (s *Space) Start(t *Thread, p *Program) error {
 }
 
 func (s *Space) start(t *Thread, p *Program) error {
+	if err := s.ready(t); err != nil {
+		return err
+	}
 	sl, err := s.slotOf(t)
 	if err != nil {
 		return err
@@ -150,7 +155,6 @@ func (s *Space) entry(t *Thread, run *running) abi.Regs {
 	r.Rip = s.text + s.tr.code.at[pieceRun]
 	r.R12, r.R13 = run.addr(), run.control
 	if s.home != nil && !s.home.booted {
-		s.home.booted = true
 		s.boot(&r)
 	}
 	return r
@@ -173,6 +177,7 @@ func (s *Space) finish(t *Thread) error {
 	}()
 	state, last, err := s.awaitEnd(t, sl)
 	if err == nil {
+		s.home.ran(t)
 		err = s.halt(t, sl)
 	}
 	if errors.Is(err, ErrHealed) || errors.Is(err, ErrGone) {
@@ -285,8 +290,12 @@ func (s *Space) slotOf(t *Thread) (*slot, error) {
 	return sl, nil
 }
 
-// context reads what the thread needs to go on as if nothing had been.
+// context is what the thread needs to go on as if nothing had been.
 func (t *Thread) context(extended bool) (*context, error) {
+	if t.kept != nil && (t.kept.xstate != nil || !extended) {
+		c := *t.kept
+		return &c, nil
+	}
 	var c context
 	var err error
 	if c.regs, err = t.getRegs(); err != nil {

@@ -17,8 +17,8 @@ import (
 // makes them fit for another process.
 func (t *Thread) Regs() (r abi.Regs, err error) {
 	err = t.tr.try(func() error {
-		if t.own != nil {
-			r = t.own.fit
+		if c := t.remembered(); c != nil {
+			r = c.fit
 			return nil
 		}
 		if r, err = t.getRegs(); err == nil {
@@ -27,6 +27,14 @@ func (t *Thread) Regs() (r abi.Regs, err error) {
 		return err
 	})
 	return r, err
+}
+
+// remembered is what is known of the thread's own state without looking.
+func (t *Thread) remembered() *context {
+	if t.own != nil {
+		return t.own
+	}
+	return t.kept
 }
 
 // named puts the program's own call in the place of restart_syscall.
@@ -56,8 +64,8 @@ func (t *Thread) SetRegs(r abi.Regs) error {
 // the features that the thread may use; bytes 464 to 471 hold their mask.
 func (t *Thread) XState() (b []byte, err error) {
 	err = t.tr.try(func() error {
-		if t.own != nil && t.own.xstate != nil {
-			b = t.own.xstate
+		if c := t.remembered(); c != nil && c.xstate != nil {
+			b = c.xstate
 			return nil
 		}
 		b, err = t.getXState()
@@ -76,8 +84,8 @@ func (t *Thread) SetXState(b []byte) error {
 // ppoll(2) that puts another mask in place meanwhile, that of before.
 func (t *Thread) SigMask() (m abi.SigSet, err error) {
 	err = t.tr.try(func() error {
-		if t.own != nil {
-			m = t.own.mask
+		if c := t.remembered(); c != nil {
+			m = c.mask
 			return nil
 		}
 		m, err = kernelio.PtraceGetSigmask(t.tid)
@@ -145,16 +153,30 @@ func (t *Thread) UserDispatch() (c abi.UserDispatch, err error) {
 	return c, err
 }
 
+// Know spares CanInject to read the status of the stopped thread, for one who
+// has read it since all threads of its process are stopped.
+func (t *Thread) Know(s *abi.Status) {
+	t.known = &status{seccomp: int(s.Seccomp), features: s.X86Features}
+}
+
 // CanInject says why no program can run in the stopped thread, or nil. It
 // suspends seccomp filters if there are any and the tool may.
 func (t *Thread) CanInject() error {
 	return t.tr.try(func() error {
-		st, err := readStatus(t.tid)
+		st, err := t.guards()
 		if err != nil {
 			return t.gone()
 		}
 		return errors.Join(t.canSyscall(st), t.canReturn(st))
 	})
+}
+
+// guards is the status as far as it tells what may be injected.
+func (t *Thread) guards() (status, error) {
+	if t.known != nil {
+		return *t.known, nil
+	}
+	return readStatus(t.tid)
 }
 
 func (t *Thread) canSyscall(st status) error {
@@ -187,10 +209,12 @@ func (t *Thread) getRegs() (abi.Regs, error) {
 }
 
 func (t *Thread) setRegs(r abi.Regs) error {
+	t.kept = nil
 	return t.wrap("writing the registers", kernelio.PtraceSetRegs(t.tid, r))
 }
 
 func (t *Thread) setMask(m abi.SigSet) error {
+	t.kept = nil
 	return t.wrap("writing the signal mask", kernelio.PtraceSetSigmask(t.tid, m))
 }
 

@@ -55,6 +55,12 @@ type Thread struct {
 	opts Options
 	stop Stop
 	own  *context // what is its own, while its registers are not
+	// kept is what context read of the stopped thread, as long as nothing
+	// else was written to it; nil: it must be read.
+	kept *context
+	// known is what somebody read of its status while it was stopped, as far
+	// as it tells what may be injected.
+	known *status
 	// eintr is what its registers were before smooth changed them.
 	eintr *abi.Regs
 }
@@ -207,7 +213,7 @@ func (t *Thread) pass(ev kernelio.TaskEvent) error {
 const syscallStop = 0x80
 
 func (t *Thread) resume(sig int) error {
-	t.stop = Stop{}
+	t.stop, t.kept = Stop{}, nil
 	if err := kernelio.PtraceCont(t.tid, sig); err != nil {
 		return t.fail("resuming", err)
 	}

@@ -16,6 +16,7 @@ type Tracer struct {
 	code    code
 	gadgets map[fileID]gadgets
 	xsave   [63]uint32 // where the room of each feature of XSAVE ends
+	xroom   []byte     // for extended registers on their way
 }
 
 // NewTracer starts the thread. It is never unlocked from its goroutine.

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/ckptool/ckpt/internal/abi"
@@ -16,9 +17,9 @@ const xtile = 1<<17 | 1<<18
 // getXState reads the extended registers and cuts them to all features but
 // those that need leave and are not in use.
 func (t *Thread) getXState() ([]byte, error) {
-	x, err := kernelio.PtraceGetXState(t.tid)
+	x, err := t.allXState()
 	if err != nil {
-		return nil, t.fail("reading the extended registers", err)
+		return nil, err
 	}
 	room, used := abi.XStateFeatures(x)
 	features := room
@@ -29,17 +30,28 @@ func (t *Thread) getXState() ([]byte, error) {
 	if room == 0 || n > len(x) {
 		return nil, fmt.Errorf("task %d has %d bytes of extended registers for the features %#x", t.tid, len(x), room)
 	}
-	x = x[:n:n]
+	x = bytes.Clone(x[:n])
 	abi.SetXStateRoom(x, features)
 	return x, nil
+}
+
+// allXState reads what ptrace shows of the extended registers. It is valid
+// until the next call.
+func (t *Thread) allXState() ([]byte, error) {
+	if t.tr.xroom == nil {
+		t.tr.xroom = make([]byte, kernelio.MaxXState)
+	}
+	x, err := kernelio.PtraceGetXState(t.tid, t.tr.xroom)
+	return x, t.wrap("reading the extended registers", err)
 }
 
 // setXState writes extended registers; the kernel wants them all, in its own
 // size.
 func (t *Thread) setXState(b []byte) error {
-	x, err := kernelio.PtraceGetXState(t.tid)
+	t.kept = nil
+	x, err := t.allXState()
 	if err != nil {
-		return t.fail("reading the extended registers", err)
+		return err
 	}
 	room, _ := abi.XStateFeatures(x)
 	if _, used := abi.XStateFeatures(b); used&^room != 0 || used == 0 && len(b) == 0 {

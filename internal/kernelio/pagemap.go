@@ -61,7 +61,7 @@ func Everything() abi.PMScanArg {
 }
 
 // scanVec is how many regions one call returns at most.
-const scanVec = 4096
+const scanVec = 512
 
 // Scan lists the pages of [start, end) that the query asks for, joined to
 // regions of equal categories among query.Return. The query's own Start, End

@@ -78,29 +78,19 @@ func PtraceSetRegs(tid int, r abi.Regs) error {
 	return err
 }
 
-// The XSAVE areas of today's processors (AMX: 11 KiB), and more than that of
-// any.
-const (
-	usualXState = 12 << 10
-	maxXState   = 64 << 10
-)
+// MaxXState is more than the XSAVE area of any processor takes; with AMX it
+// is 11 KiB. A buffer that gets full may have been too small: the kernel cuts
+// the area short and does not tell (copy_regset_to_user).
+const MaxXState = 64 << 10
 
 // PtraceGetXState reads the extended registers (x87, SSE, AVX, ...) of a
-// stopped tid: an XSAVE area in standard format whose bytes 464 to 471 hold
-// the mask of the features it has room for (NT_X86_XSTATE).
-func PtraceGetXState(tid int) ([]byte, error) {
-	for size := usualXState; ; size = maxXState {
-		b := make([]byte, size)
-		iov := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
-		if _, err := ptrace(unix.PTRACE_GETREGSET, tid, unix.NT_X86_XSTATE, unsafe.Pointer(&iov)); err != nil {
-			return nil, err
-		}
-		// A full buffer may have been too small: the kernel cuts it short
-		// and does not tell (copy_regset_to_user).
-		if iov.Len < uint64(size) || size == maxXState {
-			return b[:iov.Len:iov.Len], nil
-		}
-	}
+// stopped tid into room, of MaxXState bytes, and returns the part of it that
+// they take: an XSAVE area in standard format whose bytes 464 to 471 hold the
+// mask of the features it has room for (NT_X86_XSTATE).
+func PtraceGetXState(tid int, room []byte) ([]byte, error) {
+	iov := unix.Iovec{Base: &room[0], Len: uint64(len(room))}
+	_, err := ptrace(unix.PTRACE_GETREGSET, tid, unix.NT_X86_XSTATE, unsafe.Pointer(&iov))
+	return room[:iov.Len:iov.Len], err
 }
 
 // PtraceSetXState writes what PtraceGetXState read.

@@ -21,11 +21,9 @@ type altStackRecord struct {
 // SS_ONSTACK is not state: the kernel derives it from the stack pointer.
 func AltStack() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, altStackRecord]{
-		Name: "altstack",
-		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{{Nr: unix.SYS_SIGALTSTACK, Args: []plan.Arg{plan.Int(0), plan.Out(abi.SizeofStack)}}}
-		},
+		Name:  "altstack",
+		At:    plan.Thread,
+		Ask:   asks[*kind.ThreadSite](plan.Call{Nr: unix.SYS_SIGALTSTACK, Args: []plan.Arg{plan.Int(0), plan.Out(abi.SizeofStack)}}),
 		Dump:  dumpAltStack,
 		Check: altStackRecord.check,
 		Plan:  altStackRecord.plan,

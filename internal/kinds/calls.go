@@ -26,6 +26,12 @@ func prctlAsk(op int, args ...plan.Arg) plan.Call {
 	return plan.Call{Nr: unix.SYS_PRCTL, Args: prctlArgs(op, args)}
 }
 
+// asks is an Ask that has the same questions for every object. The calls are
+// made once; nobody writes to them.
+func asks[S any](calls ...plan.Call) func(S) []plan.Call {
+	return func(S) []plan.Call { return calls }
+}
+
 func prctlArgs(op int, args []plan.Arg) []plan.Arg {
 	all := append([]plan.Arg{plan.Int(op)}, args...)
 	for len(all) < 5 {

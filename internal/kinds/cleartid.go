@@ -19,9 +19,7 @@ func ClearTID() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, clearTIDRecord]{
 		Name: "cleartid",
 		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{prctlAsk(unix.PR_GET_TID_ADDRESS, plan.Out(8))}
-		},
+		Ask:  asks[*kind.ThreadSite](prctlAsk(unix.PR_GET_TID_ADDRESS, plan.Out(8))),
 		Dump: func(_ kind.Dump, _ *kind.ThreadSite, asked []plan.Result) (clearTIDRecord, error) {
 			if err := answer(asked[0], "the clear-child-tid address"); err != nil {
 				return clearTIDRecord{}, err

@@ -28,11 +28,9 @@ type credsRecord struct {
 // instead of the target's memory.
 func Creds() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, credsRecord]{
-		Name: "creds",
-		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{prctlAsk(unix.PR_GET_SECUREBITS)}
-		},
+		Name:  "creds",
+		At:    plan.Thread,
+		Ask:   asks[*kind.ThreadSite](prctlAsk(unix.PR_GET_SECUREBITS)),
 		Dump:  dumpCreds,
 		Check: credsRecord.check,
 		Plan:  credsRecord.plan,

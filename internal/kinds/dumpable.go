@@ -21,9 +21,7 @@ func Dumpable() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, dumpableRecord]{
 		Name: "dumpable",
 		At:   plan.Task,
-		Ask: func(*kind.TaskSite) []plan.Call {
-			return []plan.Call{prctlAsk(unix.PR_GET_DUMPABLE)}
-		},
+		Ask:  asks[*kind.TaskSite](prctlAsk(unix.PR_GET_DUMPABLE)),
 		Dump: dumpDumpable,
 		// Every change of credentials resets it, so it comes after them.
 		Plan: func(r dumpableRecord, h *kind.Host) []plan.Step {

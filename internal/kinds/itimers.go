@@ -27,7 +27,7 @@ func ITimers() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, itimersRecord]{
 		Name:  "itimers",
 		At:    plan.Task,
-		Ask:   func(*kind.TaskSite) []plan.Call { return askITimers() },
+		Ask:   asks[*kind.TaskSite](askITimers()...),
 		Dump:  dumpITimers,
 		Check: itimersRecord.check,
 		Plan:  itimersRecord.plan,

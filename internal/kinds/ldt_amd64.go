@@ -13,9 +13,7 @@ func LDT() kind.Kind {
 	return kind.New(kind.Spec[*kind.MMSite, noRecord]{
 		Name: "ldt",
 		At:   plan.MM,
-		Ask: func(*kind.MMSite) []plan.Call {
-			return []plan.Call{{Nr: unix.SYS_MODIFY_LDT, Args: []plan.Arg{plan.Int(0), plan.Out(8), plan.Int(8)}}}
-		},
+		Ask:  asks[*kind.MMSite](plan.Call{Nr: unix.SYS_MODIFY_LDT, Args: []plan.Arg{plan.Int(0), plan.Out(8), plan.Int(8)}}),
 		Dump: func(_ kind.Dump, _ *kind.MMSite, asked []plan.Result) (noRecord, error) {
 			// The call returns an int, so an error has 32 bits. A kernel
 			// without CONFIG_MODIFY_LDT_SYSCALL has the error ENOSYS.

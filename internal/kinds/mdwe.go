@@ -20,7 +20,7 @@ func MDWE() kind.Kind {
 	return kind.New(kind.Spec[*kind.MMSite, mdweRecord]{
 		Name: "mdwe",
 		At:   plan.MM,
-		Ask:  func(*kind.MMSite) []plan.Call { return []plan.Call{prctlAsk(unix.PR_GET_MDWE)} },
+		Ask:  asks[*kind.MMSite](prctlAsk(unix.PR_GET_MDWE)),
 		Dump: func(_ kind.Dump, _ *kind.MMSite, asked []plan.Result) (mdweRecord, error) {
 			n := asked[0].Ret
 			if n < 0 { // a kernel that has no MDWE

@@ -27,9 +27,7 @@ func Membarrier() kind.Kind {
 	return kind.New(kind.Spec[*kind.MMSite, membarrierRecord]{
 		Name: "membarrier",
 		At:   plan.MM,
-		Ask: func(*kind.MMSite) []plan.Call {
-			return []plan.Call{{Nr: unix.SYS_MEMBARRIER, Args: []plan.Arg{plan.Int(membarrierGet), plan.Int(0), plan.Int(0)}}}
-		},
+		Ask:  asks[*kind.MMSite](plan.Call{Nr: unix.SYS_MEMBARRIER, Args: []plan.Arg{plan.Int(membarrierGet), plan.Int(0), plan.Int(0)}}),
 		Dump: func(_ kind.Dump, _ *kind.MMSite, asked []plan.Result) (membarrierRecord, error) {
 			if asked[0].Ret < 0 { // older kernels do not tell
 				return membarrierRecord{}, nil

@@ -17,7 +17,7 @@ func MemoryMerge() kind.Kind {
 	return kind.New(kind.Spec[*kind.MMSite, memoryMergeRecord]{
 		Name: "memorymerge",
 		At:   plan.MM,
-		Ask:  func(*kind.MMSite) []plan.Call { return []plan.Call{prctlAsk(unix.PR_GET_MEMORY_MERGE)} },
+		Ask:  asks[*kind.MMSite](prctlAsk(unix.PR_GET_MEMORY_MERGE)),
 		Dump: func(_ kind.Dump, _ *kind.MMSite, asked []plan.Result) (memoryMergeRecord, error) {
 			return memoryMergeRecord{asked[0].Ret == 1}, nil // EINVAL without CONFIG_KSM
 		},

@@ -24,10 +24,8 @@ func MemPolicy() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, memPolicyRecord]{
 		Name: "mempolicy",
 		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{{Nr: unix.SYS_GET_MEMPOLICY, Args: []plan.Arg{
-				plan.Out(4), plan.Out(maxNodes / 8), plan.Int(maxNodes), plan.Int(0), plan.Int(0)}}}
-		},
+		Ask: asks[*kind.ThreadSite](plan.Call{Nr: unix.SYS_GET_MEMPOLICY, Args: []plan.Arg{
+			plan.Out(4), plan.Out(maxNodes / 8), plan.Int(maxNodes), plan.Int(0), plan.Int(0)}}),
 		Dump:  dumpMemPolicy,
 		Check: memPolicyRecord.check,
 		Plan:  memPolicyRecord.plan,

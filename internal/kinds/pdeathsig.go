@@ -21,9 +21,7 @@ func ParentDeathSignal() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, pdeathsigRecord]{
 		Name: "pdeathsig",
 		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{prctlAsk(unix.PR_GET_PDEATHSIG, plan.Out(4))}
-		},
+		Ask:  asks[*kind.ThreadSite](prctlAsk(unix.PR_GET_PDEATHSIG, plan.Out(4))),
 		Dump: func(_ kind.Dump, _ *kind.ThreadSite, asked []plan.Result) (pdeathsigRecord, error) {
 			if err := answer(asked[0], "the parent-death signal"); err != nil {
 				return pdeathsigRecord{}, err

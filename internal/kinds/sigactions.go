@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -26,11 +27,12 @@ type sigActionsRecord struct {
 
 // SigActions is responsible for a table of signal actions.
 func SigActions() kind.Kind {
+	ask := sync.OnceValue(askSigActions)
 	return kind.New(kind.Spec[*kind.SigHandSite, sigActionsRecord]{
 		Name:   "sigactions",
 		At:     plan.SigHand,
 		Claims: true,
-		Ask:    func(*kind.SigHandSite) []plan.Call { return askSigActions() },
+		Ask:    func(*kind.SigHandSite) []plan.Call { return ask() },
 		Dump:   dumpSigActions,
 		Check:  sigActionsRecord.check,
 		Plan:   sigActionsRecord.plan,

@@ -19,9 +19,7 @@ func Subreaper() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, subreaperRecord]{
 		Name: "subreaper",
 		At:   plan.Task,
-		Ask: func(*kind.TaskSite) []plan.Call {
-			return []plan.Call{prctlAsk(unix.PR_GET_CHILD_SUBREAPER, plan.Out(4))}
-		},
+		Ask:  asks[*kind.TaskSite](prctlAsk(unix.PR_GET_CHILD_SUBREAPER, plan.Out(4))),
 		Dump: func(_ kind.Dump, _ *kind.TaskSite, asked []plan.Result) (subreaperRecord, error) {
 			if err := answer(asked[0], "the child subreaper"); err != nil {
 				return subreaperRecord{}, err

@@ -22,7 +22,7 @@ func THPDisable() kind.Kind {
 	return kind.New(kind.Spec[*kind.MMSite, thpDisableRecord]{
 		Name: "thpdisable",
 		At:   plan.MM,
-		Ask:  func(*kind.MMSite) []plan.Call { return []plan.Call{prctlAsk(unix.PR_GET_THP_DISABLE)} },
+		Ask:  asks[*kind.MMSite](prctlAsk(unix.PR_GET_THP_DISABLE)),
 		Dump: func(_ kind.Dump, _ *kind.MMSite, asked []plan.Result) (thpDisableRecord, error) {
 			if n := asked[0].Ret; n != 0 && n != 1 && n != 3 {
 				return thpDisableRecord{}, kind.Unsupportedf("a setting of PR_SET_THP_DISABLE that ckpt does not know (%d)", n)

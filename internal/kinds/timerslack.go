@@ -20,9 +20,7 @@ func TimerSlack() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, timerSlackRecord]{
 		Name: "timerslack",
 		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{prctlAsk(unix.PR_GET_TIMERSLACK)}
-		},
+		Ask:  asks[*kind.ThreadSite](prctlAsk(unix.PR_GET_TIMERSLACK)),
 		Dump: func(_ kind.Dump, _ *kind.ThreadSite, asked []plan.Result) (timerSlackRecord, error) {
 			if err := answer(asked[0], "the timer slack"); err != nil {
 				return timerSlackRecord{}, err

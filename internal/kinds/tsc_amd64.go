@@ -21,12 +21,8 @@ func TSC() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, tscRecord]{
 		Name: "tsc",
 		At:   plan.Thread,
-		Ask: func(*kind.ThreadSite) []plan.Call {
-			return []plan.Call{
-				prctlAsk(unix.PR_GET_TSC, plan.Out(4)),
-				{Nr: unix.SYS_ARCH_PRCTL, Args: []plan.Arg{plan.Int(abi.ArchGetCPUID), plan.Int(0)}},
-			}
-		},
+		Ask: asks[*kind.ThreadSite](prctlAsk(unix.PR_GET_TSC, plan.Out(4)),
+			plan.Call{Nr: unix.SYS_ARCH_PRCTL, Args: []plan.Arg{plan.Int(abi.ArchGetCPUID), plan.Int(0)}}),
 		Dump: dumpTSC,
 		Plan: tscRecord.plan,
 	})

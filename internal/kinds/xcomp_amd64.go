@@ -29,9 +29,7 @@ func XComp() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, xcompRecord]{
 		Name: "xcomp",
 		At:   plan.Task,
-		Ask: func(*kind.TaskSite) []plan.Call {
-			return []plan.Call{{Nr: unix.SYS_ARCH_PRCTL, Args: []plan.Arg{plan.Int(archGetXcompPerm), plan.Out(8)}}}
-		},
+		Ask:  asks[*kind.TaskSite](plan.Call{Nr: unix.SYS_ARCH_PRCTL, Args: []plan.Arg{plan.Int(archGetXcompPerm), plan.Out(8)}}),
 		Dump: func(_ kind.Dump, _ *kind.TaskSite, asked []plan.Result) (xcompRecord, error) {
 			if asked[0].Ret < 0 { // Linux before 5.16 has no such state
 				return xcompRecord{}, nil

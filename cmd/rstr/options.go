@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
 
@@ -35,6 +36,7 @@ type options struct {
 	copy    bool
 	show    bool
 	spool   int64
+	route   restore.Route
 	plan    bool // say what would be done, and do nothing
 	json    bool
 	maps    maps
@@ -64,6 +66,9 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.BoolVar(&o.repeat, "again", false, "restore what was to be restored once, or an image older than one restored; it is written down")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
+	here := f.String("pids", "", "give the tree its original PIDs, in this PID namespace: `HOW` is here")
+	f.Lookup("pids").NoOptDefVal = restore.Here.String()
+	renumber := f.Bool("no-pids", false, "give the tree whatever PIDs are free; it takes no right")
 	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")
 	f.BoolVarP(&o.detach, "detach", "W", false, "leave the tree to itself once it runs")
 	f.BoolVar(&o.copy, "copy-status", false, "end as the tree's root ends")
@@ -84,8 +89,13 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 		err = cli.Misuse("--detach excludes --wait, --copy-status and --show-status")
 	case o.json && !o.plan:
 		err = cli.Misuse("--json goes with --plan")
+	case *here != "" && *renumber:
+		err = cli.Misuse("--pids excludes --no-pids")
 	default:
 		o.expect, err = digest(*expect)
+		if err == nil {
+			o.route, err = routeOf(*here, *renumber)
+		}
 	}
 	if err != nil {
 		return cli.WithHint(err, "rstr --help")
@@ -105,6 +115,19 @@ func (o *options) tooMany(args []string) error {
 		err = cli.WithHint(err, "an option's value goes behind its =, as in: rstr --verify=%s %s", args[0], args[1])
 	}
 	return err
+}
+
+// routeOf reads the options about PIDs.
+func routeOf(how string, renumber bool) (restore.Route, error) {
+	switch {
+	case renumber:
+		return restore.Renumbered, nil
+	case how == "":
+		return restore.Auto, nil
+	case how == restore.Here.String():
+		return restore.Here, nil
+	}
+	return restore.Auto, cli.Misuse("--pids=%s: it must be here", how)
 }
 
 func btoi(b bool) int {

@@ -29,8 +29,8 @@ func restoreTree(args []string, s *streams) (int, error) {
 	}
 	took := time.Since(start)
 	raw := img.Manifest().Totals.Raw
-	s.speaker.Detail("%s, %s, %s of data, root %d, running after %s, %s", cli.Count(r.Tasks, "process"), cli.Count(r.Threads, "thread"),
-		cli.Bytes(raw), r.PID, cli.Took(took), cli.Rate(raw, took))
+	s.speaker.Detail("%s, %s, %s of data, root %d, running after %s, %s, PIDs: %s", cli.Count(r.Tasks, "process"), cli.Count(r.Threads, "thread"),
+		cli.Bytes(raw), r.PID, cli.Took(took), cli.Rate(raw, took), r.Route)
 	if o.detach {
 		return 0, nil
 	}
@@ -52,6 +52,7 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 		return nil, nil, err
 	}
 	ro, err := o.restoreOptions(img)
+	ro.Route = o.route
 	if err != nil {
 		return nil, img, err
 	}

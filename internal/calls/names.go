@@ -32,6 +32,9 @@ func value(a plan.Arg, n Names) (uint64, error) {
 	case plan.ArgPID:
 		pid, err := n.PID(int32(uint32(a.Val)))
 		return uint64(pid), err
+	case plan.ArgClock:
+		pid, err := n.PID(int32(uint32(a.Val)))
+		return uint64(uint32(^int32(pid)<<3 | int32(a.Delta))), err
 	}
 	return 0, fmt.Errorf("argument form %d has no value", a.Kind)
 }

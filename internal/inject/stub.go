@@ -192,11 +192,7 @@ func (s *Space) firstProgram(o StubOptions) *Program {
 		p.Call(unix.SYS_PRCTL, N(unix.PR_SET_DUMPABLE), N(0))
 	}
 	if o.Barrier != nil {
-		s.barrier = s.hi - pageSize
-		fd := N(len(o.Files))
-		h := p.Call(unix.SYS_MMAP, N(s.barrier), N(pageSize), N(unix.PROT_READ), N(unix.MAP_SHARED|unix.MAP_FIXED_NOREPLACE), fd, N(0))
-		p.MustEqual(h, s.barrier)
-		p.Call(unix.SYS_CLOSE, fd)
+		s.mapBarrier(p, len(o.Files))
 	}
 	action := p.Out(sizeofSigaction)
 	for sig := 1; sig <= 64; sig++ {

@@ -82,6 +82,9 @@ type Host struct {
 	Within plan.Ref
 	// InTree says whether a recorded pid belongs to the tree.
 	InTree func(PID) bool
+	// Executed: the engine makes every address space by executing its file, which
+	// gives it the link to that; no kind is to see to it.
+	Executed bool
 }
 
 // Unsupported says that something can't be saved, in the words that a user

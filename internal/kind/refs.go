@@ -31,6 +31,23 @@ type Ranged interface {
 	Range() (start, end uint64)
 }
 
+// Executes is the record of an address space that knows which file it executes.
+type Executes interface {
+	Executable() InodeRef
+}
+
+// KeepsTID is the record of a thread that knows where the C library may have
+// noted the thread's number. 0: nowhere.
+type KeepsTID interface {
+	TIDAt() uint64
+}
+
+// KeepsRobustList is the record of a thread that knows where the list of the
+// robust futexes begins that it holds (get_robust_list(2)). 0: it has none.
+type KeepsRobustList interface {
+	RobustListAt() uint64
+}
+
 // Slots of an inode that several kinds use. A mapping asks for SlotRead or
 // SlotWrite; whoever emits the opening call first makes it, and the engine
 // drops calls that would make the same result again.

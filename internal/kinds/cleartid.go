@@ -33,3 +33,7 @@ func ClearTID() kind.Kind {
 		},
 	})
 }
+
+// TIDAt implements kind.KeepsTID: the GNU C library has the kernel clear the
+// word in which it keeps the thread's number.
+func (r *clearTIDRecord) TIDAt() uint64 { return r.Addr }

@@ -150,22 +150,32 @@ const (
 	mmMapBytes     = 104
 )
 
-// plan sets everything by one call. It comes after the old executable is
-// unmapped (EBUSY otherwise), and needs the file open and not O_PATH.
+// Executable implements kind.Executes.
+func (r *mmRecord) Executable() kind.InodeRef { return r.Exe }
+
+// plan sets everything by one call. If that includes the executable file it
+// comes after the old one is unmapped (EBUSY otherwise), and needs the file
+// open and not O_PATH.
 func (r mmRecord) plan(h *kind.Host) []plan.Step {
+	if h.Executed {
+		return oneStep(plan.Settle, "set the layout of memory", r.set(h, plan.Int(int32(-1))))
+	}
 	exe := r.Exe.Slot(kind.SlotRead)
-	auxv := r.auxv()
-	set := prctlIn(h, unix.PR_SET_MM, plan.Int(unix.PR_SET_MM_MAP),
-		plan.Buf(r.layout(len(auxv)),
-			plan.Reloc{Off: mmMapAuxv, Size: 8, Arg: plan.Buf(auxv)},
-			plan.Reloc{Off: mmMapExe, Size: 4, Arg: plan.FD(exe)}),
-		plan.Int(mmMapBytes))
 	return []plan.Step{
 		{Stage: plan.Create, Text: "open the executable file", Ops: []plan.Op{reopen(r.Exe, unix.O_RDONLY, exe)}},
 		{Stage: plan.Settle, Text: "set the layout of memory and the executable file",
 			Needs: []plan.Need{{Demand: "exe-link", Why: "/proc/PID/exe is to lead to the program"}},
-			Ops:   []plan.Op{set}},
+			Ops:   []plan.Op{r.set(h, plan.FD(exe))}},
 	}
+}
+
+func (r mmRecord) set(h *kind.Host, exe plan.Arg) plan.Call {
+	auxv := r.auxv()
+	return prctlIn(h, unix.PR_SET_MM, plan.Int(unix.PR_SET_MM_MAP),
+		plan.Buf(r.layout(len(auxv)),
+			plan.Reloc{Off: mmMapAuxv, Size: 8, Arg: plan.Buf(auxv)},
+			plan.Reloc{Off: mmMapExe, Size: 4, Arg: exe}),
+		plan.Int(mmMapBytes))
 }
 
 func (r mmRecord) layout(auxvBytes int) []byte {

@@ -260,8 +260,16 @@ func (t posixTimer) create(h *kind.Host, id int32) plan.Call {
 	if t.Notify&abi.SigevThreadID != 0 {
 		relocs = append(relocs, plan.Reloc{Off: abi.SigeventTID, Size: 4, Arg: plan.PID(t.Target)})
 	}
-	return inTask(h, unix.SYS_TIMER_CREATE, plan.Int(t.Clock), plan.Buf(ev, relocs...),
+	return inTask(h, unix.SYS_TIMER_CREATE, t.clock(), plan.Buf(ev, relocs...),
 		plan.InOut(binary.LittleEndian.AppendUint32(nil, uint32(id))))
+}
+
+// clock is the timer's, of which a CPU clock holds a PID.
+func (t posixTimer) clock() plan.Arg {
+	if pid := cpuClockPID(t.Clock); t.Clock < 0 && pid != 0 {
+		return plan.CPUClock(pid, t.Clock&cpuClockMask)
+	}
+	return plan.Int(t.Clock)
 }
 
 // arm starts a timer. One whose signal was waiting is started for its last

@@ -43,3 +43,6 @@ func (r robustListRecord) plan(h *kind.Host) []plan.Step {
 	return oneStep(plan.Arm, fmt.Sprintf("register the robust futex list at %#x", r.Head),
 		inTask(h, unix.SYS_SET_ROBUST_LIST, plan.Int(r.Head), plan.Int(abi.SizeofRobustListHead)))
 }
+
+// RobustListAt implements kind.KeepsRobustList.
+func (r *robustListRecord) RobustListAt() uint64 { return r.Head }

@@ -131,6 +131,8 @@ func showArg(a plan.Arg) string {
 		s = fmt.Sprintf("out[%d]", len(a.Buf))
 	case plan.ArgPID:
 		return fmt.Sprintf("pid(%d)", a.Val)
+	case plan.ArgClock:
+		return fmt.Sprintf("clock(%d)%+d", a.Val, a.Delta)
 	case plan.ArgNow:
 		return fmt.Sprintf("now(%d)%+d", a.Val, a.Delta)
 	default:

@@ -12,6 +12,7 @@ const (
 	ArgFD                    // a descriptor for the object named Ref, valid in the executing process
 	ArgFDPath                // a pointer to the string "/proc/self/fd/N", N being the tool's descriptor of Ref
 	ArgPID                   // the PID of the task recorded as Val, as seen by the executing process
+	ArgClock                 // the CPU clock of the task recorded as Val, with the low bits Delta, as seen by the executing process
 	ArgNow                   // in a Reloc of 16 bytes: the timespec of clock Val at the call, plus Delta
 )
 
@@ -62,6 +63,13 @@ func FDPath(r Ref) Arg { return Arg{Kind: ArgFDPath, Ref: r} }
 // PID is the number by which the executing process knows the task that was
 // recorded as pid.
 func PID[T ~int32 | ~int | ~uint32](pid T) Arg { return Arg{Kind: ArgPID, Val: uint64(uint32(pid))} }
+
+// CPUClock is the clockid_t by which the executing process knows the CPU clock
+// of the task that was recorded as pid; bits are the lowest three of it
+// (linux/posix-timers_types.h).
+func CPUClock[T ~int32 | ~int | ~uint32](pid T, bits int32) Arg {
+	return Arg{Kind: ArgClock, Val: uint64(uint32(pid)), Delta: int64(bits)}
+}
 
 // Now is the timespec of a clock (clock_gettime(2)) at the time of the call,
 // plus delta nanoseconds.

@@ -20,7 +20,12 @@ import (
 // bornAside says whether the kernel's mappings of an address space are out of
 // the way when it is born: then that of the root, from which all others come,
 // was emptied before.
-func (s *session) bornAside(mm uint32) bool { return s.forks != nil && mm != s.tree.Tasks[0].MM }
+func (s *session) bornAside(mm uint32) bool {
+	if s.born[mm] != nil {
+		return s.aside[mm]
+	}
+	return s.forks != nil && mm != s.tree.Tasks[0].MM
+}
 
 // lend makes what others are to share with a process that is about to clone
 // them.
@@ -32,7 +37,7 @@ func (s *session) lend(b *body) error {
 	}
 	if root {
 		var err error
-		if s.special, err = s.specials(); err != nil {
+		if s.special, err = s.specials(s.stub.Thread.PID(), s.stub.Space); err != nil {
 			return err
 		}
 		s.cleared = map[uint32]bool{}
@@ -40,7 +45,7 @@ func (s *session) lend(b *body) error {
 	}
 	s.cleared[mm] = true
 	ref := plan.Ref{Site: plan.MM, ID: mm}
-	if err := s.clearOne(b, ref, s.special); err != nil {
+	if err := s.clearOne(b, ref); err != nil {
 		return err
 	}
 	for _, stage := range []plan.Stage{plan.Create, plan.Connect} {

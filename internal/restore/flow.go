@@ -127,7 +127,7 @@ func (f *flow) checkArg(st *step, tool bool, a *plan.Arg) error {
 		if err := f.checkName(st, tool, a); err != nil {
 			return err
 		}
-	case plan.ArgPID:
+	case plan.ArgPID, plan.ArgClock:
 		if pid := kind.PID(uint32(a.Val)); !f.c.byPID[pid] {
 			return fmt.Errorf("process %d is not part of the tree", pid)
 		}

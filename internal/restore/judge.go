@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/pkg/credmap"
@@ -23,13 +22,16 @@ func (e *NeedsError) Error() string {
 
 // wants lists what a plan needs, with what the engine needs itself: to run as
 // who runs it, and the numbers of the tree.
-func (p *prospect) wants(caller *kind.Caller, m *credmap.Map) []policy.Want {
-	w := wanting{ids: m, rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
+func (p *prospect) wants(o *Options) []policy.Want {
+	caller := &o.Caller
+	w := wanting{ids: o.Map, rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
 	root := fmt.Sprintf("process %d", p.tree.Tasks[0].PID)
 	if caller.UID.Real == 0 {
 		w.add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
 	}
-	w.add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
+	if o.Route == Here {
+		w.add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
+	}
 	for i := range p.steps {
 		if len(p.steps[i].Ops) == 0 {
 			continue // lost, whoever would grant it

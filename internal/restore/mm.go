@@ -72,7 +72,7 @@ func (s *session) clear() error {
 		if err != nil {
 			return err
 		}
-		if err := s.clearOne(b, ref, s.special); err != nil {
+		if err := s.clearOne(b, ref); err != nil {
 			return fmt.Errorf("process %d: %w", b.node.PID, err)
 		}
 	}
@@ -95,11 +95,11 @@ type moved struct {
 	size     uint64
 }
 
-// specials lists the kernel's mappings of the stub, which all its copies
-// have at the same place, and chooses where they wait: behind the stub, in
-// the order in which they lie.
-func (s *session) specials() ([]moved, error) {
-	dir, err := kernelio.OpenProc(s.stub.Thread.PID())
+// specials lists the kernel's mappings of a process, which all that are cloned
+// from it have at the same place, and chooses where they wait: behind the stub,
+// in the order in which they lie.
+func (s *session) specials(pid int, space *inject.Space) ([]moved, error) {
+	dir, err := kernelio.OpenProc(pid)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (s *session) specials() ([]moved, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, at := s.stub.Space.Range()
+	_, at := space.Range()
 	var out []moved
 	for _, v := range vmas {
 		if kind.SpecialSlot(v.Path) == 0 || v.Start >= taskTop {
@@ -120,7 +120,11 @@ func (s *session) specials() ([]moved, error) {
 	return out, nil
 }
 
-func (s *session) clearOne(b *body, ref plan.Ref, special []moved) error {
+func (s *session) clearOne(b *body, ref plan.Ref) error {
+	special := s.special
+	if own := s.born[ref.ID]; own != nil {
+		special = own
+	}
 	lo, hi := b.space.Range()
 	var cs []plan.Call
 	for _, m := range special {

@@ -20,6 +20,7 @@ type Outlook struct {
 	Lost     []error         // each thing that can't be given back as it was
 	Host     []error         // each thing that would fail on this host
 	PIDs     []uint32        // the numbers that the tree has
+	Route    Route           // to these
 }
 
 // Planned is a step of an Outlook.
@@ -40,7 +41,7 @@ func Preview(img *verify.Image, o Options) (*Outlook, error) {
 		return nil, err
 	}
 	out := &Outlook{Tasks: len(p.tree.Tasks), Threads: len(p.threads), Decision: p.decision,
-		Lost: p.lost(), Host: p.preflight(), PIDs: p.manifest.PIDs}
+		Lost: p.lost(), Host: p.preflight(), PIDs: p.manifest.PIDs, Route: p.route}
 	for i := range p.steps {
 		out.Steps = append(out.Steps, Planned{Object: p.steps[i].name(), Kind: p.steps[i].kind, Step: p.steps[i].Step})
 	}
@@ -51,6 +52,7 @@ func Preview(img *verify.Image, o Options) (*Outlook, error) {
 type prospect struct {
 	*content
 	steps    []step
+	route    Route
 	files    map[string]*found
 	decision policy.Decision
 }
@@ -63,15 +65,16 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 	if err := c.mapIDs(o.Map); err != nil {
 		return nil, err
 	}
-	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel})
+	o.settle()
+	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Executed: o.executes()})
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
 	}
-	p := &prospect{content: c, steps: steps}
+	p := &prospect{content: c, steps: steps, route: o.Route}
 	if err := p.lookAs(&o.Caller); err != nil {
 		return nil, err
 	}
-	p.decision = o.judge(p.wants(&o.Caller, o.Map))
+	p.decision = o.judge(p.wants(o))
 	return p, nil
 }
 
@@ -106,6 +109,9 @@ func (p *prospect) lost() []error {
 		if st := &p.steps[i]; len(st.Ops) == 0 && len(st.Needs) > 0 {
 			out = append(out, st.failed(errors.New(st.Needs[0].Why)))
 		}
+	}
+	if p.route.renumbers() {
+		out = append(out, differing(p.steps)...)
 	}
 	return out
 }

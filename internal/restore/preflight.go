@@ -90,9 +90,12 @@ func (c *content) checkCPU() error {
 
 // checkNumbers looks whether the tree's PIDs are free. Threads count: a TID
 // is a PID to the kernel.
-func (c *content) checkNumbers() error {
+func (p *prospect) checkNumbers() error {
+	if p.route.renumbers() {
+		return nil
+	}
 	var e TakenError
-	for _, pid := range c.manifest.PIDs {
+	for _, pid := range p.manifest.PIDs {
 		if kernelio.TaskExists(int(pid)) {
 			e.PIDs = append(e.PIDs, takenBy(int(pid)))
 		}

@@ -42,14 +42,14 @@ func (s *session) die(b *body) error {
 	if sig == 0 {
 		cs = append(cs, plan.Call{Nr: unix.SYS_EXIT_GROUP, Args: []plan.Arg{plan.Int(code)}})
 	} else {
-		cs = append(cs, killSelf(b.node.PID, sig)...)
+		cs = append(cs, killSelf(s.number(b.node.PID), sig)...)
 	}
 	err := s.run(b, cs...)
 	if errors.Is(err, inject.ErrGone) {
 		return nil
 	}
 	if errors.Is(err, inject.ErrHealed) { // its memory went before its death was to be seen
-		if st, werr := kernelio.Reap(int(b.node.PID)); werr == nil && (st.Exited() || st.Signaled()) {
+		if st, werr := kernelio.Reap(int(s.number(b.node.PID))); werr == nil && (st.Exited() || st.Signaled()) {
 			return nil
 		}
 	}
@@ -69,11 +69,11 @@ func killSelf(pid kind.PID, sig uint32) []plan.Call {
 // reap takes a dead helper away, in the name of its parent.
 func (s *session) reap(n *kind.TaskNode) error {
 	if n.Parent == 0 {
-		_, err := kernelio.Reap(int(n.PID))
+		_, err := kernelio.Reap(int(s.number(n.PID)))
 		return err
 	}
 	return s.run(s.bodies[uint32(n.Parent)], plan.Call{Nr: unix.SYS_WAIT4,
-		Args: []plan.Arg{plan.Int(int32(n.PID)), plan.Int(0), plan.Int(unix.WALL), plan.Int(0)}})
+		Args: []plan.Arg{plan.Int(int32(s.number(n.PID))), plan.Int(0), plan.Int(unix.WALL), plan.Int(0)}})
 }
 
 // forgetChildren drops the SIGCHLD that the deaths of helpers and zombies

@@ -17,6 +17,7 @@ type Options struct {
 	Table  kind.Table
 	Caller kind.Caller
 	Kernel string // release of the running kernel
+	Route  Route  // to the PIDs
 	// Map leads from the ids of the image to this host's; nil: they are the same.
 	Map *credmap.Map
 	// Judge decides on the authority that the tree needs; nil grants none.
@@ -32,6 +33,7 @@ type Options struct {
 // Restored tells what runs now.
 type Restored struct {
 	PID     int // of the root
+	Route   Route
 	Tasks   int
 	Threads int
 }
@@ -53,7 +55,10 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 		}
 	}
 	s := &session{content: p.content, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
-		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}}
+		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, route: o.Route, executes: o.executes()}
+	if o.Route.renumbers() {
+		s.numbers = map[kind.PID]kind.PID{}
+	}
 	if o.Watch != nil {
 		o.Watch(s.manifest.Totals.Raw, s.placed.Load)
 	}
@@ -65,13 +70,14 @@ func (s *session) attempt() (*Restored, error) {
 	defer s.tracer.Close()
 	defer s.closeBarrier()
 	defer s.closeOwned()
-	r := &Restored{PID: int(s.tree.Tasks[0].PID), Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
+	r := &Restored{Route: s.route, Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
 	var err error
 	s.tracer.Do(func() { err = s.build() })
 	if err != nil {
 		s.abandon()
 		return nil, err
 	}
+	r.PID = int(s.number(s.tree.Tasks[0].PID))
 	s.tracer.Do(func() { err = s.commit() })
 	if _, runs := err.(*AfterError); err != nil && !runs {
 		s.abandon()
@@ -87,9 +93,9 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.open, s.newStub, s.checkXState, s.grow, s.dropStub, s.clear,
+		s.open, s.newStub, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear,
 		s.stage(plan.Tree), s.stage(plan.Create), s.stage(plan.Connect),
-		s.stage(plan.Fill), s.fill,
+		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle),
 		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
 		s.stage(plan.Arm), s.stage(plan.Creds), s.stage(plan.Seal),
@@ -120,11 +126,10 @@ func (s *session) placeAll() error {
 
 // dropStub ends the stub, which nobody needs after the tree is made.
 func (s *session) dropStub() error {
-	special, err := s.specials()
-	if err != nil {
+	var err error
+	if s.special, err = s.specials(s.stub.Thread.PID(), s.stub.Space); err != nil {
 		return err
 	}
-	s.special = special
 	st := s.stub
 	s.stub = nil
 	return kill(st)
@@ -145,7 +150,7 @@ func (s *session) abandon() {
 		kill(s.stub)
 	}
 	for _, b := range s.bodies {
-		kernelio.Kill(int(b.node.PID), unix.SIGKILL)
+		kernelio.Kill(b.leader.TID(), unix.SIGKILL)
 	}
 	for _, b := range s.bodies {
 		// A traced thread is a zombie until its tracer waits for it, and as
@@ -156,7 +161,7 @@ func (s *session) abandon() {
 			}
 		}
 		if b.node.Parent == 0 {
-			kernelio.Reap(int(b.node.PID))
+			kernelio.Reap(b.leader.TID())
 		}
 	}
 }

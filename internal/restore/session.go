@@ -14,22 +14,28 @@ import (
 // session is one restore under way.
 type session struct {
 	*content
-	img     *verify.Image
-	opts    Options
-	steps   []step
-	tracer  *inject.Tracer
-	barrier *inject.Barrier
-	stub    *inject.Stub
-	socket  *kernelio.FD // the tool's end of what descriptors travel through
-	special []moved      // the kernel's mappings that every task is born with
-	ctl     int          // the number of the tasks' end in every table
-	bodies  map[uint32]*body
-	made    map[plan.Ref]int64 // results of calls in the tool
-	inTask  map[plan.Ref]int64 // results of calls in tasks
-	owned   map[int]bool       // descriptors of the tool that are to be closed
-	cleared map[uint32]bool    // address spaces that were emptied before others were cloned from them
-	placed  atomic.Uint64      // bytes of bulk data
-	undo    []plan.Call        // to be made if the restore fails
+	img      *verify.Image
+	opts     Options
+	steps    []step
+	tracer   *inject.Tracer
+	barrier  *inject.Barrier
+	stub     *inject.Stub
+	socket   *kernelio.FD // the tool's end of what descriptors travel through
+	route    Route
+	numbers  map[kind.PID]kind.PID    // what the recorded numbers have become; nil: they are the same
+	special  []moved                  // the kernel's mappings that every task is born with
+	born     map[uint32][]moved       // those of address spaces that have executed a file
+	program  map[uint32]kind.InodeRef // which one
+	aside    map[uint32]bool          // of those, the address spaces that were cloned from an emptied one
+	executes bool                     // address spaces execute their files
+	ctl      int                      // the number of the tasks' end in every table
+	bodies   map[uint32]*body
+	made     map[plan.Ref]int64 // results of calls in the tool
+	inTask   map[plan.Ref]int64 // results of calls in tasks
+	owned    map[int]bool       // descriptors of the tool that are to be closed
+	cleared  map[uint32]bool    // address spaces that were emptied before others were cloned from them
+	placed   atomic.Uint64      // bytes of bulk data
+	undo     []plan.Call        // to be made if the restore fails
 }
 
 // step is a plan.Step with the object that it belongs to.
@@ -118,5 +124,11 @@ func (n *names) Result(r plan.Ref) (int64, error) {
 	return int64(v), err
 }
 
-// PID is the recorded number: the tree gets its own numbers back.
-func (n *names) PID(recorded int32) (int, error) { return int(recorded), nil }
+// PID translates the numbers that calls name.
+func (n *names) PID(recorded int32) (int, error) {
+	pid := n.s.number(kind.PID(recorded))
+	if pid == 0 {
+		return 0, fmt.Errorf("process %d has not been made", recorded)
+	}
+	return int(pid), nil
+}

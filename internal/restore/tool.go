@@ -101,7 +101,7 @@ func (s *session) open() error {
 // one, or a path of /proc, which shows them.
 func namesTree(args []plan.Arg) bool {
 	for _, a := range args {
-		if a.Kind == plan.ArgPID || bytes.HasPrefix(a.Buf, []byte("/proc/")) {
+		if a.Kind == plan.ArgPID || a.Kind == plan.ArgClock || bytes.HasPrefix(a.Buf, []byte("/proc/")) {
 			return true
 		}
 		for _, r := range a.Relocs {

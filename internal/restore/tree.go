@@ -132,12 +132,15 @@ func (s *session) clone(b *body, births []birth) error {
 		if x.flags&unix.CLONE_PARENT != 0 {
 			args.ExitSignal = 0 // it is the cloner's (clone(2))
 		}
-		if err := p.Add(cloneCall(args, x.node.PID), x.node.PID); err != nil {
+		if err := p.Add(s.cloneCall(args, x.node.PID), x.node.PID); err != nil {
 			return err
 		}
 	}
 	if err := space.Run(thread, p.Inject); err != nil {
 		return cloneError(p, err)
+	}
+	for i, r := range p.Results() {
+		s.name(births[i].node.PID, r.Ret)
 	}
 	for _, x := range births {
 		if err := s.adopt(b, x, space); err != nil {
@@ -158,9 +161,9 @@ func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
 	var err error
 	if x.flags&unix.CLONE_VM != 0 {
 		nb.space = space
-		nb.leader, err = space.AdoptThread(int(x.node.PID))
+		nb.leader, err = space.AdoptThread(int(s.number(x.node.PID)))
 	} else {
-		nb.space, nb.leader, err = space.AdoptProcess(int(x.node.PID))
+		nb.space, nb.leader, err = space.AdoptProcess(int(s.number(x.node.PID)))
 	}
 	if err != nil {
 		return err
@@ -169,11 +172,15 @@ func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
 		nb.threads[x.node.Threads[0].ID] = nb.leader
 	}
 	s.bodies[x.node.ID] = nb
-	return nil
+	return s.embody(nb, parent)
 }
 
-// cloneCall makes one task with a number of our choice (clone3(2), set_tid).
-func cloneCall(a abi.CloneArgs, pid kind.PID) plan.Call {
+// cloneCall makes one task, with a number of our choice (clone3(2), set_tid)
+// if the route leads there.
+func (s *session) cloneCall(a abi.CloneArgs, pid kind.PID) plan.Call {
+	if s.route.renumbers() {
+		return plan.Call{Nr: unix.SYS_CLONE3, Args: []plan.Arg{plan.Buf(a.Encode()), plan.Int(abi.SizeofCloneArgs)}}
+	}
 	a.SetTIDSize = 1
 	tid := abi.CloneArgsSetTID
 	number := []byte{byte(pid), byte(pid >> 8), byte(pid >> 16), byte(pid >> 24)}
@@ -191,16 +198,17 @@ func (s *session) cloneThreads(b *body) error {
 		unix.CLONE_SYSVSEM | unix.CLONE_PTRACE
 	p := newProgram(s, b)
 	for _, th := range b.node.Threads[1:] {
-		if err := p.Add(cloneCall(abi.CloneArgs{Flags: flags}, th.TID), th.TID); err != nil {
+		if err := p.Add(s.cloneCall(abi.CloneArgs{Flags: flags}, th.TID), th.TID); err != nil {
 			return err
 		}
 	}
 	if err := b.space.Run(b.leader, p.Inject); err != nil {
 		return cloneError(p, err)
 	}
-	for i := range b.node.Threads[1:] {
+	for i, r := range p.Results() {
 		th := &b.node.Threads[i+1]
-		t, err := b.space.AdoptThread(int(th.TID))
+		s.name(th.TID, r.Ret)
+		t, err := b.space.AdoptThread(int(r.Ret))
 		if err != nil {
 			return err
 		}
@@ -227,26 +235,26 @@ func cloneError(p *calls.Program, err error) error {
 
 // joinGroups has every process join its group, now that all leaders are there.
 func (s *session) joinGroups() error {
-	own := kind.PID(kernelio.ProcessGroup())
 	for i := range s.tree.Tasks {
 		b := s.bodies[s.tree.Tasks[i].ID]
-		want := b.node.Group
-		if want == 0 {
-			want = own
-		}
-		have := b.group
-		if have == 0 {
-			have = own
-		}
-		if want == have {
+		want := s.group(b.node.Group)
+		if want == s.group(b.group) {
 			continue
 		}
 		if err := s.run(b, plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(uint32(want))}}); err != nil {
-			return fmt.Errorf("joining process group %d: %w", want, err)
+			return fmt.Errorf("joining process group %d: %w", b.node.Group, err)
 		}
-		b.group = want
+		b.group = b.node.Group
 	}
 	return nil
+}
+
+// group is the number of a recorded process group; 0 is rstr's.
+func (s *session) group(recorded kind.PID) kind.PID {
+	if recorded == 0 {
+		return kind.PID(kernelio.ProcessGroup())
+	}
+	return s.number(recorded)
 }
 
 // shared gives the clone flags for what two processes share.

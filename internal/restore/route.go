@@ -1,0 +1,99 @@
+package restore
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// Route is a way to the PIDs of a tree.
+type Route uint8
+
+// The routes.
+const (
+	Auto       Route = iota // the first of the others that leads there
+	Here                    // its own PIDs, in rstr's PID namespace
+	Namespace               // its own PIDs, in a new PID namespace
+	Renumbered              // whatever PIDs are free
+	Cycled                  // its own PIDs, by making tasks until the number comes
+)
+
+var routeNames = [...]string{"auto", "here", "pidns", "none", "cycle"}
+
+func (r Route) String() string {
+	if int(r) < len(routeNames) {
+		return routeNames[r]
+	}
+	return fmt.Sprintf("route(%d)", uint8(r))
+}
+
+// ParseRoute reads what String writes.
+func ParseRoute(s string) (Route, error) {
+	if i := slices.Index(routeNames[:], s); i >= 0 {
+		return Route(i), nil
+	}
+	return Auto, fmt.Errorf("%+q is no way to PIDs", s)
+}
+
+// renumbers says whether the tree gets other numbers than it had.
+func (r Route) renumbers() bool { return r == Renumbered }
+
+// number is the one place where a recorded number becomes the one that the
+// task has here. 0: it has none yet.
+func (s *session) number(recorded kind.PID) kind.PID {
+	if s.numbers == nil {
+		return recorded
+	}
+	return s.numbers[recorded]
+}
+
+// name notes which number a task was given.
+func (s *session) name(recorded kind.PID, actual int64) {
+	if s.numbers != nil {
+		s.numbers[recorded] = kind.PID(actual)
+	}
+}
+
+// settle decides on what nobody has told.
+func (o *Options) settle() {
+	if o.Route == Auto {
+		o.Route = Here
+	}
+}
+
+// executes says whether address spaces get the link to their executable file
+// by executing it, which takes no right.
+func (o *Options) executes() bool { return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) }
+
+// differs says whether a need makes a process another subject than the caller.
+func differs(n plan.Need) bool {
+	d, err := plan.ParseDemand(n.Demand)
+	if err != nil {
+		return true
+	}
+	return slices.Contains([]string{"uid", "gid", "group+", "group-", "cap", "loosen", "own", "open-as", "label", "seccomp-no-nnp", "ns"}, d.Term)
+}
+
+// differing lists what keeps a tree from getting other numbers than it had: a
+// program whose idea of PIDs may be wrong is to have no more rights than its
+// caller, whoever would grant them.
+func differing(steps []step) []error {
+	var out []error
+	for i := range steps {
+		for _, n := range steps[i].Needs {
+			if differs(n) {
+				out = append(out, steps[i].failed(&RenumberedError{n}))
+			}
+		}
+	}
+	return out
+}
+
+// RenumberedError says why a process can't have another PID than it had.
+type RenumberedError struct{ Need plan.Need }
+
+func (e *RenumberedError) Error() string {
+	return fmt.Sprintf("%s (%s): with other PIDs than it had no process may have other rights than the caller", e.Need.Demand, e.Need.Why)
+}

@@ -51,6 +51,7 @@ func plainly() error {
 }
 
 func exitCode(err error) int {
-	return cli.ExitCode(err, cli.As[*restore.NeedsError](cli.Refused), cli.As[*restore.TakenError](cli.HostDiffers),
-		cli.As[*restore.HostError](cli.HostDiffers), cli.As[*restore.MapError](cli.HostDiffers), cli.Is(credmap.ErrClash, cli.Usage), cli.As[plan.Changed](cli.HostDiffers))
+	return cli.ExitCode(err, cli.As[*restore.NeedsError](cli.Refused), cli.As[*restore.RenumberedError](cli.Refused),
+		cli.As[*restore.TakenError](cli.HostDiffers), cli.As[*restore.HostError](cli.HostDiffers),
+		cli.As[*restore.MapError](cli.HostDiffers), cli.Is(credmap.ErrClash, cli.Usage), cli.As[plan.Changed](cli.HostDiffers))
 }

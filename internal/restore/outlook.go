@@ -71,6 +71,7 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 		return nil, err
 	}
 	p := &prospect{content: c, steps: steps, route: o.Route}
+	c.lowly = o.lowly()
 	if err := p.lookAs(&o.Caller); err != nil {
 		return nil, err
 	}

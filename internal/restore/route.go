@@ -67,6 +67,13 @@ func (o *Options) settle() {
 // by executing it, which takes no right.
 func (o *Options) executes() bool { return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) }
 
+// lowly says whether rstr may do no more than any program of its caller's, but
+// for setting PIDs.
+func (o *Options) lowly() bool {
+	b := &o.Caller.Born
+	return b.UID == o.Caller.UID && b.UID.Real != 0 && b.UID.Effective != 0 && b.Caps.Effective&^(1<<capCheckpointRestore) == 0
+}
+
 // differs says whether a need makes a process another subject than the caller.
 func differs(n plan.Need) bool {
 	d, err := plan.ParseDemand(n.Demand)

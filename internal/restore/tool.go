@@ -158,6 +158,7 @@ func (s *session) toolOp(op plan.Op) error {
 	if !c.As.IsZero() {
 		return fmt.Errorf("it must be done as %s, and rstr can't wear other credentials yet", s.nameOf(c.As))
 	}
+	c.Args = s.renamed(c.Args)
 	r, err := calls.Tool(c, s.newNames(nil))
 	if err != nil {
 		return err

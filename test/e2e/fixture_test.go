@@ -30,7 +30,7 @@ func TestFixtures(t *testing.T) {
 				hugePages(t, 24)
 			}
 			j := fixture(t, name)
-			j.restless = name == "syscalls" || name == "vforks" // children come and go
+			j.restless = name == "syscalls" || name == "vforks" || name == "renumber" // children and threads come and go
 			j.runsOn()
 			for range fixtureCycles {
 				j.cycle()

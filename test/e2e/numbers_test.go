@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/test/harness"
+)
+
+// userScript is script for a user, who may have another interpreter and can't read this checkout.
+func userScript(t *testing.T, file, interpreter string) []string {
+	t.Helper()
+	argv := []string{"/usr/bin/env", interpreter}
+	if interpreter == "python3" {
+		res := runs(t, harness.Command{Argv: asUser(append(argv, "-c", "import sys; print(sys.executable)"))})
+		argv = []string{strings.TrimSpace(res.Stdout)}
+	}
+	text, err := os.ReadFile(filepath.Join(shared.Root, "testdata/fixtures", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), file)
+	reachable(t, filepath.Dir(copied))
+	if err := os.WriteFile(copied, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return append(argv, copied)
+}
+
+// userDir makes a directory of the user's in a place that she can reach.
+func userDir(t *testing.T, uid uint32) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(shared.temp, "user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, int(uid), int(uid)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// userProgram starts a program as the ordinary user.
+func userProgram(t *testing.T, argv []string, extra ...string) *job {
+	t.Helper()
+	j := newJob(t)
+	reachable(t, j.dir, shared.Bin)
+	for _, dir := range []string{j.dir, filepath.Dir(j.status)} {
+		if err := os.Chown(dir, ordinary, ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.start(append(asUser(argv), append([]string{j.status, j.dir}, extra...)...), nil, nil)
+	return j
+}
+
+// userRstr runs rstr as the ordinary user.
+func (j *job) userRstr(capabilities []string, args ...string) harness.Result {
+	j.t.Helper()
+	return runs(j.t, harness.Command{Argv: asUser(append([]string{shared.tool("rstr")}, args...), capabilities...),
+		Env: []string{"HOME=" + filepath.Dir(j.status), "PATH=/usr/bin:/bin"}})
+}
+
+var rootPID = regexp.MustCompile(`root (\d+),`)
+
+// restoreAs has the user restore the tree, and learns which PID its root has now.
+func (j *job) restoreAs(image string, options ...string) {
+	j.t.Helper()
+	was := j.progress().Seq
+	res := j.userRstr(nil, append(options, "--detach", "-v", image)...)
+	m := rootPID.FindStringSubmatch(res.Stderr)
+	if !res.OK() || m == nil {
+		j.t.Fatalf("restore: %v", res)
+	}
+	j.pid, _ = strconv.Atoi(m[1])
+	j.reach(was + 2)
+}
+
+// TestRenumbered gives trees of a user other PIDs than they had. The programs find out for themselves whether all that names processes and
+// threads agrees with these.
+func TestRenumbered(t *testing.T) {
+	for _, name := range []string{"renumber", "counter", "pipes", "regs", "timers_itimer", "timerfd", "mem_many", "stdio"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := userJob(t, name)
+			for range 3 {
+				was := j.pid
+				image := j.userDump()
+				j.restoreAs(image, "--no-pids")
+				if j.pid == was {
+					t.Logf("PID %d was the next one that was free", was)
+				}
+				os.Remove(image)
+			}
+			j.goesOn(8)
+		})
+	}
+}
+
+// TestRenumberedPrograms does so with programs of others, as far as they remember no PID.
+func TestRenumberedPrograms(t *testing.T) {
+	goprog, err := shared.Go()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, argv := range map[string][]string{
+		"python": userScript(t, "prog_python.py", "python3"),
+		"go":     {goprog},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := userProgram(t, argv)
+			for range 3 {
+				j.restoreAs(j.userDump(), "--no-pids")
+			}
+			j.goesOn(8)
+		})
+	}
+}
+
+// TestExeOfUser: the links /proc/PID/exe lead to the programs, which are two, though nobody had the right to set them.
+func TestExeOfUser(t *testing.T) {
+	t.Parallel()
+	counter, err := shared.C("counter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := userProgram(t, []string{"/bin/sh", "-c", `"$0" "$@" & wait; exit 1`, counter})
+	want := exes(j.pid)
+	j.restoreAs(j.userDump(), "--no-pids")
+	if is := exes(j.pid); len(want) != 2 || want[0] == want[1] || !slices.Equal(is, want) {
+		t.Errorf("they lead to %q, not %q", is, want)
+	}
+}
+
+// exes is where the links of a tree's processes lead.
+func exes(root int) []string {
+	var out []string
+	for _, pid := range harness.Tree(root) {
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		out = append(out, exe)
+	}
+	return out
+}
+
+// TestRenumberedNeverPrivileged: nobody who has other rights than the caller gets another PID, not even by root's own leave.
+func TestRenumberedNeverPrivileged(t *testing.T) {
+	t.Parallel()
+	j := userJob(t, "counter")
+	image := j.userDump()
+	if res := rstr(t, "--verify", "--detach", "--no-pids", image); res.Code() != cli.Refused {
+		t.Errorf("root restored a user's process under another PID: %v", res)
+	}
+	if left := j.ours(); len(left) > 0 {
+		t.Errorf("processes %v are there", left)
+	}
+	root := fixture(t, "counter")
+	moved := filepath.Join(filepath.Dir(j.status), "root.ckpt")
+	if err := errors.Join(os.Rename(root.dump(), moved), os.Chown(moved, ordinary, ordinary)); err != nil {
+		t.Fatal(err)
+	}
+	if res := j.userRstr(nil, "--detach", "--no-pids", moved); res.Code() != cli.Refused {
+		t.Errorf("a user restored root's process: %v", res)
+	}
+}

@@ -49,18 +49,14 @@ func userDir(t *testing.T, uid uint32) string {
 	return dir
 }
 
-// userProgram starts a program as the ordinary user.
-func userProgram(t *testing.T, argv []string, extra ...string) *job {
-	t.Helper()
-	j := newJob(t)
-	reachable(t, j.dir, shared.Bin)
-	for _, dir := range []string{j.dir, filepath.Dir(j.status)} {
-		if err := os.Chown(dir, ordinary, ordinary); err != nil {
-			t.Fatal(err)
-		}
+// userImage is an image that the user has made and can read.
+func (j *job) userImage() string {
+	j.t.Helper()
+	image := j.userDump()
+	if err := os.Chown(image, ordinary, ordinary); err != nil {
+		j.t.Fatal(err)
 	}
-	j.start(append(asUser(argv), append([]string{j.status, j.dir}, extra...)...), nil, nil)
-	return j
+	return image
 }
 
 // userRstr runs rstr as the ordinary user.
@@ -94,7 +90,7 @@ func TestRenumbered(t *testing.T) {
 			j := userJob(t, name)
 			for range 3 {
 				was := j.pid
-				image := j.userDump()
+				image := j.userImage()
 				j.restoreAs(image, "--no-pids")
 				if j.pid == was {
 					t.Logf("PID %d was the next one that was free", was)
@@ -120,7 +116,7 @@ func TestRenumberedPrograms(t *testing.T) {
 			t.Parallel()
 			j := userProgram(t, argv)
 			for range 3 {
-				j.restoreAs(j.userDump(), "--no-pids")
+				j.restoreAs(j.userImage(), "--no-pids")
 			}
 			j.goesOn(8)
 		})
@@ -136,7 +132,7 @@ func TestExeOfUser(t *testing.T) {
 	}
 	j := userProgram(t, []string{"/bin/sh", "-c", `"$0" "$@" & wait; exit 1`, counter})
 	want := exes(j.pid)
-	j.restoreAs(j.userDump(), "--no-pids")
+	j.restoreAs(j.userImage(), "--no-pids")
 	if is := exes(j.pid); len(want) != 2 || want[0] == want[1] || !slices.Equal(is, want) {
 		t.Errorf("they lead to %q, not %q", is, want)
 	}
@@ -156,7 +152,7 @@ func exes(root int) []string {
 func TestRenumberedNeverPrivileged(t *testing.T) {
 	t.Parallel()
 	j := userJob(t, "counter")
-	image := j.userDump()
+	image := j.userImage()
 	if res := rstr(t, "--verify", "--detach", "--no-pids", image); res.Code() != cli.Refused {
 		t.Errorf("root restored a user's process under another PID: %v", res)
 	}

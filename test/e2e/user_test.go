@@ -36,14 +36,25 @@ func userJob(t *testing.T, name string, extra ...string) *job {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return userProgram(t, []string{path}, extra...)
+}
+
+// userProgram starts any program so. Its standard output is hers too.
+func userProgram(t *testing.T, argv []string, extra ...string) *job {
+	t.Helper()
 	j := newJob(t)
 	reachable(t, j.dir, shared.Bin)
-	for _, dir := range []string{j.dir, filepath.Dir(j.status)} {
-		if err := os.Chown(dir, ordinary, ordinary); err != nil {
+	home := filepath.Dir(j.status)
+	log := filepath.Join(home, "log")
+	if err := os.WriteFile(log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{home, j.dir, log} {
+		if err := os.Chown(path, ordinary, ordinary); err != nil {
 			t.Fatal(err)
 		}
 	}
-	j.start(append(asUser([]string{path}), append([]string{j.status, j.dir}, extra...)...), nil, nil)
+	j.start(append(asUser(argv), append([]string{j.status, j.dir}, extra...)...), nil, nil)
 	return j
 }
 
@@ -137,6 +148,7 @@ func TestUserFixtures(t *testing.T) {
 // wornByOthers are the fixtures that root can't restore yet as what they are, somebody else's.
 var wornByOthers = map[string]string{
 	"file_owner": "F_SETOWN remembers who set it",
+	"renumber":   "F_SETOWN remembers who set it",
 	"sock_pair":  "SO_PEERCRED remembers who made it",
 }
 

@@ -40,7 +40,9 @@ func credsLost(want, born kind.Creds) []plan.Step {
 	var n needList
 	more := want.Caps.Bounding &^ born.Caps.Bounding
 	for bit := range uint(64) {
-		n.addIf(more.Has(bit), "loosen:bset", "its bounding set holds "+credmap.CapName(bit)+", which rstr's lacks")
+		if more.Has(bit) {
+			n.addIf(true, "loosen:bset", "its bounding set holds "+credmap.CapName(bit)+", which rstr's lacks")
+		}
 	}
 	n.addIf(born.NoNewPrivs && !want.NoNewPrivs, "loosen:no_new_privs", "rstr was started with no_new_privs, and it was not")
 	if len(n) == 0 {
@@ -61,7 +63,9 @@ func (n *needList) addCaps(want, caller kind.CapSets) {
 	more := (want.Permitted|want.Ambient)&^caller.Permitted |
 		want.Inheritable&^(caller.Permitted|caller.Inheritable)
 	for bit := range uint(64) {
-		n.addIf(more.Has(bit), "cap:"+credmap.CapName(bit), "it has this capability")
+		if more.Has(bit) {
+			n.addIf(true, "cap:"+credmap.CapName(bit), "it has this capability")
+		}
 	}
 }
 

@@ -12,23 +12,18 @@ import (
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
-// decodeRecords decodes all records, each for itself, on all processors: to
-// make sure that bodies are what their kinds write takes longer than anything
-// else before the tree is built.
+// decodeRecords decodes all records, each for itself.
 func decodeRecords(all []image.Record, table kind.Table) ([]record, error) {
 	out, errs := make([]record, len(all)), make([]error, len(all))
-	var next atomic.Int64
-	work := func() {
-		for i := next.Add(1) - 1; int(i) < len(all); i = next.Add(1) - 1 {
-			out[i], errs[i] = decodeRecord(&all[i], table)
+	named := make(map[string]kind.Kind, len(table))
+	for _, k := range table {
+		named[k.Name()] = k
+	}
+	inBatches(len(all), func(from, to int) {
+		for i := from; i < to; i++ {
+			out[i], errs[i] = decodeRecord(&all[i], named)
 		}
-	}
-	var helpers sync.WaitGroup
-	for range min(len(all)/16, runtime.GOMAXPROCS(0)-1) {
-		helpers.Go(work)
-	}
-	work()
-	helpers.Wait()
+	})
 	for i, err := range errs {
 		if err != nil {
 			return nil, bad("record %d: %w", i, err)
@@ -37,8 +32,27 @@ func decodeRecords(all []image.Record, table kind.Table) ([]record, error) {
 	return out, nil
 }
 
-func decodeRecord(r *image.Record, table kind.Table) (record, error) {
-	k := table.Named(r.Kind)
+// inBatches does something for the numbers below n, some at a time, on all
+// processors where that is worth it: to make sense of the records of a large
+// tree takes longer than anything else before it is built.
+func inBatches(n int, do func(from, to int)) {
+	const batch = 32
+	var next atomic.Int64
+	work := func() {
+		for to := int(next.Add(batch)); to-batch < n; to = int(next.Add(batch)) {
+			do(to-batch, min(to, n))
+		}
+	}
+	var helpers sync.WaitGroup
+	for range min(n/(2*batch), runtime.GOMAXPROCS(0)-1) {
+		helpers.Go(work)
+	}
+	work()
+	helpers.Wait()
+}
+
+func decodeRecord(r *image.Record, named map[string]kind.Kind) (record, error) {
+	k := named[r.Kind]
 	if k == nil {
 		return record{}, fmt.Errorf("kind %+q is unknown to this program", r.Kind)
 	}

@@ -11,16 +11,24 @@ import (
 // plan lets every kind say how its records are made again, and sorts the
 // steps by stage; inside a stage the order of the records stays.
 func (c *content) plan(h kind.Host) []step {
-	var out []step
 	h.InTree = func(pid kind.PID) bool { return c.byPID[pid] }
-	for _, r := range c.records {
-		h.Self, h.Within = r.ref, c.within(r.ref)
-		for _, st := range r.kind.Plan(r.body, &h) {
-			out = append(out, step{Step: st, ref: r.ref, kind: r.kind.Name(), of: c})
+	plans := make([][]plan.Step, len(c.records))
+	inBatches(len(plans), func(from, to int) {
+		h := h
+		for i := from; i < to; i++ {
+			r := &c.records[i]
+			h.Self, h.Within = r.ref, c.within(r.ref)
+			plans[i] = r.kind.Plan(r.body, &h)
+		}
+	})
+	var by [plan.Commit + 1][]step
+	for i, p := range plans {
+		r := &c.records[i]
+		for _, st := range p {
+			by[st.Stage] = append(by[st.Stage], step{Step: st, ref: r.ref, kind: r.kind.Name(), of: c})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b step) int { return int(a.Stage) - int(b.Stage) })
-	return out
+	return slices.Concat(by[:]...)
 }
 
 // within is the object that contains another.

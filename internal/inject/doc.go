@@ -74,7 +74,8 @@
 //	p.Ret(h) int64;  p.Bytes(r) []byte;  p.Failed() (Handle, bool)   // after it ran
 //
 //	err := space.Run(th, p)                           // = Start + Finish
-//	space.Start(th, p) error;  space.Finish(th) error // so that many processes and threads run at once
+//	space.Start(th, p) error;  space.Finish(th) error // so that many processes and threads run at once;
+//	space.End(th)                                     // and, between the two, so that they stop at once
 //	    // *CallError{Handle, Nr, Args, Ret; Errno()}; ErrGone; ErrHealed
 //
 // Dump:

@@ -90,7 +90,7 @@ func (s *Space) park(t *Thread, st abi.TaskState, stop bool) error {
 	if err := t.setRegs(r); err != nil {
 		return err
 	}
-	if err := t.setMask(allSignals); err != nil {
+	if err := s.block(t, sl); err != nil {
 		return err
 	}
 	t.own = &c

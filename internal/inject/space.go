@@ -32,6 +32,7 @@ type slot struct {
 	frame   uint64 // its signal frame, 0 if there is none
 	leave   uint64 // where it goes when its program has ended; 0: nowhere
 	running *running
+	blocked bool // all its signals are
 	stop    bool // Park's
 }
 
@@ -40,6 +41,10 @@ type running struct {
 	p       *Program
 	control uint64
 	size    int // of both
+
+	ended       bool // and its thread was asked to stop
+	state, last uint64
+	err         error
 }
 
 func (r *running) addr() uint64 { return r.control + controlSize }
@@ -143,7 +148,17 @@ func (s *Space) load(t *Thread, sl *slot, run *running) error {
 	if err := t.setRegs(s.entry(t, run)); err != nil {
 		return err
 	}
-	return t.setMask(allSignals)
+	return s.block(t, sl)
+}
+
+// block blocks all signals of the thread, until it gets its own mask back.
+func (s *Space) block(t *Thread, sl *slot) error {
+	if sl.blocked {
+		return nil
+	}
+	err := t.setMask(allSignals)
+	sl.blocked = err == nil
+	return err
 }
 
 // entry is the registers with which a thread starts to run programs. The
@@ -160,7 +175,30 @@ func (s *Space) entry(t *Thread, run *running) abi.Regs {
 	return r
 }
 
-// Finish waits until the program that was started in the thread has ended.
+// End waits until the program that was started in the thread has ended, and
+// has the thread stop. If each of many threads has its End before the first
+// Finish, they stop at the same time. Errors are left to Finish.
+func (s *Space) End(t *Thread) {
+	s.tr.Do(func() {
+		if sl := s.slots[t]; sl != nil && sl.running != nil {
+			s.end(t, sl)
+		}
+	})
+}
+
+func (s *Space) end(t *Thread, sl *slot) {
+	run := sl.running
+	if run.ended {
+		return
+	}
+	run.ended = true
+	if run.state, run.last, run.err = s.awaitEnd(t, sl); run.err == nil {
+		run.err = t.interrupt()
+	}
+}
+
+// Finish waits until the program that was started in the thread has ended and
+// the thread has stopped.
 func (s *Space) Finish(t *Thread) error {
 	return s.tr.try(func() error { return s.finish(t) })
 }
@@ -175,13 +213,14 @@ func (s *Space) finish(t *Thread) error {
 		sl.running = nil
 		s.data.give(run.control, run.size)
 	}()
-	state, last, err := s.awaitEnd(t, sl)
+	s.end(t, sl)
+	err := run.err
 	if err == nil {
 		s.home.ran(t)
-		err = s.halt(t, sl)
+		err = s.halted(t, sl)
 	}
 	if errors.Is(err, ErrHealed) || errors.Is(err, ErrGone) {
-		t.own = nil // the thread has it back, or nobody has
+		t.own, sl.blocked = nil, false // the thread has it back, or nobody has
 	}
 	if err != nil {
 		return err
@@ -190,7 +229,7 @@ func (s *Space) finish(t *Thread) error {
 	if _, err := s.mem.ReadAt(image, int64(run.addr())); err != nil {
 		return err
 	}
-	return run.p.done(image, last, state == stateFailed)
+	return run.p.done(image, run.last, run.state == stateFailed)
 }
 
 // awaitEnd waits for the control block to say that the program has ended,
@@ -235,14 +274,22 @@ func (s *Space) nudge(t *Thread, w *waiter) error {
 	return t.pass(ev)
 }
 
-// halt stops the thread that has ended its program, and sees to it that it
-// would leave at once if the tool died.
+// halt stops the thread.
 func (s *Space) halt(t *Thread, sl *slot) error {
-	if err := kernelio.PtraceInterrupt(t.tid); err != nil {
-		return t.fail("interrupting", err)
+	if err := t.interrupt(); err != nil {
+		return err
 	}
+	return s.halted(t, sl)
+}
+
+// halted waits until the thread that has ended its program is stopped, and
+// sees to it that it would leave at once if the tool died.
+func (s *Space) halted(t *Thread, sl *slot) error {
 	if err := t.waitEventStop(time.Now().Add(stopTime)); err != nil {
 		return err
+	}
+	if sl.leave == 0 {
+		return nil // nor has it left
 	}
 	r, err := t.getRegs()
 	if err != nil {
@@ -250,9 +297,6 @@ func (s *Space) halt(t *Thread, sl *slot) error {
 	}
 	if r.Rip < s.lo || r.Rip >= s.data.lo {
 		return fmt.Errorf("task %d: %w", t.tid, ErrHealed)
-	}
-	if sl.leave == 0 {
-		return nil
 	}
 	return t.setRegs(s.leaving(r, sl))
 }

@@ -27,7 +27,7 @@ func Thread() kind.Kind {
 		Dump:   dumpThread,
 		Check:  threadRecord.check,
 		Plan: func(r threadRecord, h *kind.Host) []plan.Step {
-			return oneStep(plan.Settle, "set the thread's name",
+			return oneStep(plan.Arm, "set the thread's name",
 				prctlIn(h, unix.PR_SET_NAME, plan.Str(string(r.Comm))))
 		},
 	})

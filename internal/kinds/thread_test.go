@@ -8,7 +8,7 @@ func TestThread(t *testing.T) {
 	site := sampleThread()
 	site.Proc = procText{"comm": "a\xffb\n\n"}
 	_, steps := through(t, Thread(), site)
-	golden(t, steps, `settle: prctl@thread 7(15,61ff620a00,0,0,0)`)
+	golden(t, steps, `arm: prctl@thread 7(15,61ff620a00,0,0,0)`)
 
 	site.Stat.Flags = pfIOWorker
 	refused(t, Thread(), site, "worker")

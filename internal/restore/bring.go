@@ -65,20 +65,23 @@ func receive(sock, n int) plan.Call {
 		plan.Int(unix.MSG_CMSG_CLOEXEC)}, Ret: plan.Exactly(1)}
 }
 
-// place gives a process its descriptors, at their numbers. They arrive at the
+// place has a process take its descriptors, at their numbers. They arrive at the
 // lowest free numbers in ascending order, so the i-th, which belongs at a
 // number of at least i, can be moved there from the last to the first without
 // ever meeting one that is not moved yet. A table of more than one message is
-// filled from the top, a message at a time: no socket holds many of them.
-func (s *session) place(b *body) error {
-	fds := s.tables[b.node.FDTable].FDs
-	for end := len(fds); end > 0; end -= min(end, kernelio.MaxSCM) {
-		if err := s.placeSome(b, fds[max(0, end-kernelio.MaxSCM):end]); err != nil {
-			return fmt.Errorf("placing the descriptors of process %d: %w", b.node.PID, err)
+// filled from the top, a message at a time: no socket holds many of them. The
+// last is yet to be waited for.
+func (s *session) place(b *body, fds []kind.FDNode) error {
+	for end := len(fds); ; {
+		from := max(0, end-kernelio.MaxSCM)
+		if err := s.placeSome(b, fds[from:end]); err != nil || from == 0 {
+			return err
 		}
+		if err := s.await(b); err != nil {
+			return err
+		}
+		end = from
 	}
-	b.placed = true
-	return nil
 }
 
 func (s *session) placeSome(b *body, fds []kind.FDNode) error {
@@ -96,34 +99,30 @@ func (s *session) placeSome(b *body, fds []kind.FDNode) error {
 	if err := kernelio.SendFDs(s.socket.Int(), []byte{0}, mine...); err != nil {
 		return fmt.Errorf("handing them over: %w", err)
 	}
-	t := &turn{body: b, thread: b.leader, prog: newProgram(s, b)}
-	if err := t.prog.Add(receive(s.ctl, len(mine)), nil); err != nil {
+	cs := []plan.Call{receive(s.ctl, len(mine))}
+	for i := len(fds) - 1; i >= 0; i-- {
+		cs = append(cs, b.put(i, int(fds[i].Num), fds[i].CloExec)...)
+	}
+	if err := s.send(b, cs...); err != nil {
 		return err
 	}
-	for i := len(fds) - 1; i >= 0; i-- {
-		if err := b.put(t, i, int(fds[i].Num), fds[i].CloExec); err != nil {
-			return err
-		}
-	}
-	return b.space.Run(b.leader, t.prog.Inject)
+	b.space.End(b.leader) // what was sent is its own, whoever comes next
+	return nil
 }
 
 // put moves descriptor from to number to.
-func (b *body) put(t *turn, from, to int, cloexec bool) error {
+func (b *body) put(from, to int, cloexec bool) []plan.Call {
 	b.used[to] = true
 	if from == to {
 		if cloexec {
 			return nil // it arrived so
 		}
-		return t.prog.Add(plan.Call{Nr: unix.SYS_FCNTL, Args: []plan.Arg{plan.Int(to), plan.Int(unix.F_SETFD), plan.Int(0)}}, nil)
+		return []plan.Call{{Nr: unix.SYS_FCNTL, Args: []plan.Arg{plan.Int(to), plan.Int(unix.F_SETFD), plan.Int(0)}}}
 	}
 	flags := 0
 	if cloexec {
 		flags = unix.O_CLOEXEC
 	}
 	dup := plan.Call{Nr: unix.SYS_DUP3, Args: []plan.Arg{plan.Int(from), plan.Int(to), plan.Int(flags)}, Ret: plan.Exactly(int64(to))}
-	if err := t.prog.Add(dup, nil); err != nil {
-		return err
-	}
-	return t.prog.Add(closeCall(from), nil)
+	return []plan.Call{dup, closeCall(from)}
 }

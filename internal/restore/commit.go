@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kind"
@@ -137,16 +135,18 @@ func (s *session) readXStates() ([]byte, error) {
 
 // forgetSocket closes the tasks' end of the socket.
 func (s *session) forgetSocket() error {
+	var all []*body
 	for _, t := range s.tree.FDTables {
 		b, err := s.rep(plan.Ref{Site: plan.FDTable, ID: t.ID})
 		if err != nil {
 			return err
 		}
-		if err := s.run(b, plan.Call{Nr: unix.SYS_CLOSE, Args: []plan.Arg{plan.Int(s.ctl)}}); err != nil {
+		if err := s.send(b, closeCall(s.ctl)); err != nil {
 			return err
 		}
+		all = append(all, b)
 	}
-	return nil
+	return s.await(all...)
 }
 
 // release lets all threads go. The tree runs, whatever is reported.

@@ -48,6 +48,9 @@ func (s *session) lend(b *body) error {
 	if err := s.clearOne(b, ref); err != nil {
 		return err
 	}
+	if err := s.await(b); err != nil {
+		return err
+	}
 	for _, stage := range []plan.Stage{plan.Create, plan.Connect} {
 		if err := s.carryEarly(stage, ref); err != nil {
 			return err
@@ -188,14 +191,4 @@ func (s *session) empty(mm uint32, lo, hi uint64) []plan.Call {
 		cs = append(cs, plan.Call{Nr: unix.SYS_MADVISE, Args: []plan.Arg{plan.Int(e.Off), plan.Int(e.Len), plan.Int(unix.MADV_DONTNEED)}})
 	}
 	return cs
-}
-
-// runAll executes any number of calls in the leader of a process.
-func (s *session) runAll(b *body, cs []plan.Call) error {
-	for some := range slices.Chunk(cs, maxCalls) {
-		if err := s.run(b, some...); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -64,6 +64,7 @@ func (c *content) findHole(size uint64) (uint64, error) {
 // kernel's special mappings stay, these aside, until their kinds bring them
 // to their places.
 func (s *session) clear() error {
+	var all []*body
 	for _, ref := range s.spaces() {
 		if s.cleared[ref.ID] {
 			continue
@@ -73,10 +74,11 @@ func (s *session) clear() error {
 			return err
 		}
 		if err := s.clearOne(b, ref); err != nil {
-			return fmt.Errorf("process %d: %w", b.node.PID, err)
+			return err
 		}
+		all = append(all, b)
 	}
-	return nil
+	return s.await(all...)
 }
 
 // spaces lists the address spaces of the tree.
@@ -120,6 +122,7 @@ func (s *session) specials(pid int, space *inject.Space) ([]moved, error) {
 	return out, nil
 }
 
+// clearOne has a process empty its address space, which is yet to be waited for.
 func (s *session) clearOne(b *body, ref plan.Ref) error {
 	special := s.special
 	if own := s.born[ref.ID]; own != nil {
@@ -135,7 +138,13 @@ func (s *session) clearOne(b *body, ref plan.Ref) error {
 		s.inTask[kind.SpecialRef(ref, m.name)] = int64(m.to)
 		hi = m.to + m.size
 	}
-	return s.runAll(b, append(cs, s.empty(ref.ID, lo, hi)...))
+	cs = append(cs, s.empty(ref.ID, lo, hi)...)
+	for ; len(cs) > maxCalls; cs = cs[maxCalls:] {
+		if err := s.run(b, cs[:maxCalls]...); err != nil {
+			return err
+		}
+	}
+	return s.send(b, cs...)
 }
 
 func munmap(at, size uint64) plan.Call {

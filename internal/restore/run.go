@@ -1,6 +1,8 @@
 package restore
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/inject"
@@ -112,16 +114,21 @@ func (s *session) stage(st plan.Stage) func() error {
 }
 
 func (s *session) placeAll() error {
+	var all []*body
 	for _, t := range s.tree.FDTables {
 		b, err := s.rep(plan.Ref{Site: plan.FDTable, ID: t.ID})
 		if err != nil {
 			return err
 		}
-		if err := s.place(b); err != nil {
-			return err
+		if b.placed = true; len(t.FDs) == 0 {
+			continue
 		}
+		if err := s.place(b, t.FDs); err != nil {
+			return fmt.Errorf("placing the descriptors of process %d: %w", b.node.PID, err)
+		}
+		all = append(all, b)
 	}
-	return nil
+	return s.await(all...)
 }
 
 // dropStub ends the stub, which nobody needs after the tree is made.

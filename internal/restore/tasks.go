@@ -3,6 +3,7 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -32,26 +33,26 @@ type turnOp struct {
 }
 
 // runTasks has every thread execute all that it can now, each in one
-// program. Programs without descriptors run at the same time.
+// program. They run at the same time, but for those that are handed
+// descriptors: whoever looks first gets what was sent.
 func (s *session) runTasks(ps []*progress) error {
 	turns, err := s.turns(ps)
 	if err != nil {
 		return err
 	}
-	var running []*turn
+	turns = slices.DeleteFunc(turns, func(t *turn) bool { return len(t.ops) == 0 })
 	for _, t := range turns {
 		if err := s.start(t); err != nil {
 			return err
 		}
-		if len(t.needs) == 0 {
-			running = append(running, t)
-			continue
-		}
-		if err := s.finish(t); err != nil {
-			return err
+		if len(t.needs) > 0 {
+			t.body.space.End(t.thread)
 		}
 	}
-	for _, t := range running {
+	for _, t := range turns {
+		t.body.space.End(t.thread)
+	}
+	for _, t := range turns {
 		if err := s.finish(t); err != nil {
 			return err
 		}
@@ -139,9 +140,6 @@ func (t *turn) needed(r plan.Ref) bool {
 
 // start compiles a turn and sets its thread going.
 func (s *session) start(t *turn) error {
-	if len(t.ops) == 0 {
-		return nil
-	}
 	n := s.newNames(t.body)
 	t.prog = calls.NewProgram(n)
 	fds, err := s.bring(t, n)
@@ -167,9 +165,6 @@ func closeCall(fd int) plan.Call {
 
 // finish waits for a turn to end and learns its results.
 func (s *session) finish(t *turn) error {
-	if len(t.ops) == 0 {
-		return nil
-	}
 	err := t.body.space.Finish(t.thread)
 	var ce *inject.CallError
 	if err == nil || errors.As(err, &ce) {

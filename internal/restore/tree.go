@@ -101,18 +101,45 @@ func (s *session) lead(b *body) error {
 	return s.run(b, c)
 }
 
-// run executes one call in the leader of a process.
+// run executes calls in the leader of a process.
 func (s *session) run(b *body, cs ...plan.Call) error {
+	if err := s.send(b, cs...); err != nil {
+		return err
+	}
+	return s.await(b)
+}
+
+// send has the leader of a process begin to execute calls, so that many do at
+// the same time.
+func (s *session) send(b *body, cs ...plan.Call) error {
 	p := newProgram(s, b)
 	for _, c := range cs {
 		if err := p.Add(c, nil); err != nil {
 			return err
 		}
 	}
-	if err := b.space.Run(b.leader, p.Inject); err != nil {
-		return fmt.Errorf("process %d: %w", b.node.PID, err)
+	return b.failed(b.space.Start(b.leader, p.Inject))
+}
+
+// await waits until the calls that were sent to leaders have ended.
+func (s *session) await(bs ...*body) error {
+	for _, b := range bs {
+		b.space.End(b.leader)
 	}
-	return nil
+	var first error
+	for _, b := range bs {
+		if err := b.failed(b.space.Finish(b.leader)); first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (b *body) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("process %d: %w", b.node.PID, err)
 }
 
 func newProgram(s *session, b *body) *calls.Program { return calls.NewProgram(s.newNames(b)) }
@@ -235,16 +262,21 @@ func cloneError(p *calls.Program, err error) error {
 
 // joinGroups has every process join its group, now that all leaders are there.
 func (s *session) joinGroups() error {
+	var all []*body
 	for i := range s.tree.Tasks {
 		b := s.bodies[s.tree.Tasks[i].ID]
 		want := s.group(b.node.Group)
 		if want == s.group(b.group) {
 			continue
 		}
-		if err := s.run(b, plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(uint32(want))}}); err != nil {
-			return fmt.Errorf("joining process group %d: %w", b.node.Group, err)
+		if err := s.send(b, plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(uint32(want))}}); err != nil {
+			return err
 		}
 		b.group = b.node.Group
+		all = append(all, b)
+	}
+	if err := s.await(all...); err != nil {
+		return fmt.Errorf("joining its process group: %w", err)
 	}
 	return nil
 }

@@ -28,12 +28,12 @@ var classes = map[string]error{
 	"unsigned": ErrUnsigned, "stripped": ErrStripped, "unknown-signer": ErrUnknownSigner, "principal": ErrPrincipal,
 	"class": ErrClass, "key-time": ErrKeyTime, "certificate": ErrCertificate, "revoked": ErrRevoked,
 	"trust-file": ErrTrustFile, "expired": ErrExpired, "future": ErrFuture, "audience": ErrAudience,
-	"expect": ErrExpect, "parent": ErrParent, "no-grant": ErrNoGrant,
+	"expect": ErrExpect, "parent": ErrParent, "no-grant": ErrNoGrant, "attest": ErrAttest,
 	"digest": image.ErrDigest, "format": image.ErrFormat, "truncated": image.ErrTruncated,
 }
 
 // vector is a file of the vector directory: "key: value" lines, an empty line, the
-// image. Keys may repeat: each trust, own and revoked is a line of that file.
+// image. Keys may repeat: each trust, own, revoked and machine is a line of that file.
 type vector struct {
 	header map[string][]string
 	data   []byte
@@ -71,6 +71,9 @@ func (v vector) options(t *testing.T) Options {
 	}
 	o := Options{RequireTrusted: true, Caller: callerUID, Now: at, Audience: []string{"this-host"}}
 	o.Trust = []TrustFile{system(v.text("trust")), own(v.text("own"))}
+	if list := v.text("machine"); list != "" {
+		o.Attest = []TrustFile{extra(list)}
+	}
 	if list := v.text("revoked"); list != "" {
 		o.Revoked = []RevocationFile{revoke(list)}
 	}
@@ -184,7 +187,7 @@ func writeVectors(t *testing.T) {
 	}
 	for _, v := range vectorTable(t) {
 		head := fmt.Sprintf("expect: %s\ncomment: %s\nnow: %s\n", v.expect, v.comment, now().Format(time.RFC3339))
-		for _, key := range []string{"trust", "own", "revoked", "parent"} {
+		for _, key := range []string{"trust", "own", "revoked", "machine", "parent"} {
 			for line := range strings.Lines(v.facts[key]) {
 				head += fmt.Sprintf("%s: %s\n", key, strings.TrimSuffix(line, "\n"))
 			}

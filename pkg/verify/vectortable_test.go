@@ -17,7 +17,7 @@ import (
 // made is one vector.
 type made struct {
 	name, expect, comment string
-	facts                 map[string]string // trust, own, revoked, parent
+	facts                 map[string]string // trust, own, revoked, machine, parent
 	image                 []byte
 }
 
@@ -47,6 +47,8 @@ func vectorTable(t *testing.T) []made {
 	m.trust()
 	m.certificates()
 	m.splices()
+	m.records()
+	m.quotes()
 	return m.vectors
 }
 

@@ -100,7 +100,7 @@ func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 func request(img *verify.Image, c kind.Caller) policy.Request {
 	h := &img.Manifest().Header
 	return policy.Request{
-		Verdict: img.Verdict(), Host: h.Host, ThisHost: host.MachineID(), DumpedBy: h.Caller.UID,
+		Verdict: img.Verdict(), Attested: img.Verdict().Attested != "", Host: h.Host, ThisHost: host.MachineID(), DumpedBy: h.Caller.UID,
 		Caller:   policy.Subject{UID: uint32(c.UID.Real), GID: uint32(c.GID.Real)},
 		Held:     c.Born.Caps.Permitted,
 		RealRoot: c.Born.UID == kind.UIDs{}, Now: time.Now(),

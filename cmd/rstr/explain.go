@@ -24,7 +24,7 @@ func (o *options) explain(err error, img *verify.Image) error {
 	var taken *restore.TakenError
 	switch {
 	case errors.As(err, &needs):
-		return unmet(needs, img.Verdict())
+		return o.unmet(needs, img.Verdict())
 	case errors.As(err, &taken):
 		return o.inUse(taken, img.Manifest())
 	case errors.As(err, new(*restore.MapError)):
@@ -39,7 +39,7 @@ func (o *options) explain(err error, img *verify.Image) error {
 const maxLines = 10
 
 // unmet lists what an image asks for and does not get.
-func unmet(e *restore.NeedsError, v verify.Verdict) error {
+func (o *options) unmet(e *restore.NeedsError, v verify.Verdict) error {
 	lines := []string{"the image asks for authority that nobody granted:"}
 	sum := demands(e)
 	for i, d := range sum {
@@ -49,15 +49,21 @@ func unmet(e *restore.NeedsError, v verify.Verdict) error {
 		}
 		lines = append(lines, "  "+d)
 	}
+	if !v.Signed {
+		lines = append(lines, "the image is not signed")
+	}
 	for _, why := range v.Reasons {
 		lines = append(lines, why.Error())
 	}
 	err := cli.Fail(cli.Refused, "%s", strings.Join(lines, "\n"))
 	switch {
-	case os.Geteuid() != 0:
+	case !o.who.root:
 		return cli.WithHint(err, "root may restore it, if a key that root trusts has signed it")
 	case !v.Signed:
-		return cli.WithHint(err, "ckpt sign IMAGE vouches for it")
+		err = cli.WithHint(err, "ckpt sign IMAGE vouches for it")
+	}
+	if !v.Grants {
+		err = cli.WithHint(err, "--trust-unsigned gives it all that it asks for, whoever made it")
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
 	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
 
@@ -67,16 +69,12 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	vo.RequireTrusted, vo.Expect, vo.Caller, vo.Now = o.insist, o.expect, uint32(os.Getuid()), time.Now()
+	vo.RequireTrusted, vo.Expect, vo.Caller, vo.Now = o.insist, o.expect, o.who.caller.UID.Real, time.Now()
 	c, err := verify.Check(file, size, vo)
 	if err != nil {
 		return nil, err
 	}
-	if os.Geteuid() == 0 && !c.MayGrant() && !o.insist {
-		err := cli.Fail(cli.Refused, "no key that root trusts has signed the image, and root restores nothing else: it would run as root")
-		return nil, cli.WithHint(err, "ckpt show says who signed it; ckpt sign IMAGE vouches for it")
-	}
-	img, err := c.Decode()
+	img, err := o.decoded(c)
 	if err != nil || o.parent == "" {
 		return img, err
 	}
@@ -92,10 +90,55 @@ func (o *options) isChild(img *verify.Image, vo verify.Options) error {
 		return err
 	}
 	defer file.Close()
-	parent, err := verify.Open(file, size, verify.Options{Trust: vo.Trust, Revoked: vo.Revoked, Zone: vo.Zone, Caller: vo.Caller, Now: vo.Now,
-		Elsewhere: true})
+	vo = verify.Options{Trust: vo.Trust, Revoked: vo.Revoked, Zone: vo.Zone, Caller: vo.Caller, Now: vo.Now, Elsewhere: true}
+	if d := verify.Digest(img.Manifest().Header.Parent); d != (verify.Digest{}) {
+		vo.Expect = &d // another's manifest is not even decoded
+	}
+	parent, err := verify.Open(file, size, vo)
+	if errors.Is(err, verify.ErrExpect) {
+		err = fmt.Errorf("%w: %w", verify.ErrParent, err)
+	}
 	if err != nil {
 		return fmt.Errorf("parent %s: %w", o.parent, err)
 	}
 	return img.CheckParent(parent)
+}
+
+// decoded decodes the manifest, and gives up before whatever no verdict about
+// it can call for, and after it what this verdict does not. Root's rights are
+// judged as they were before: what an image asks for beyond them is in the
+// message.
+func (o *options) decoded(c *verify.Checked) (*verify.Image, error) {
+	var err error
+	if o.caller, err = restore.FactsOfCaller(); err != nil {
+		return nil, err
+	}
+	if !c.MayGrant() || o.who.lent { // nothing grants yet what is lent
+		if err := o.drop(); err != nil {
+			return nil, err
+		}
+	}
+	img, err := c.Decode()
+	if err == nil && !img.Verdict().Grants && !o.who.lent {
+		err = o.drop()
+	}
+	return img, err
+}
+
+// drop gives up what was lent, or root's rights, unless root wants to use them
+// without a verdict.
+func (o *options) drop() error {
+	if o.blindly {
+		return nil
+	}
+	if err := o.who.drop(); err != nil || o.who.root {
+		return err
+	}
+	var err error
+	o.caller, err = restore.FactsOfCaller()
+	if o.who.lent {
+		o.caller.Caps = o.who.capabilities()
+		o.caller.Born.Caps = o.caller.Caps
+	}
+	return err
 }

@@ -17,7 +17,7 @@ func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) erro
 	if rule == (verify.Rule{}) {
 		return nil
 	}
-	uid := uint32(os.Getuid())
+	uid := o.who.caller.UID.Real
 	dir := host.SystemLedger
 	if uid != 0 {
 		home, err := cli.Home()

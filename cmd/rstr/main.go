@@ -8,21 +8,22 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ckptool/ckpt/internal/cli"
-	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/kinds"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/credmap"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, kinds.All())) }
 
-func run(args []string, in, out, errs *os.File) int {
+func run(args []string, in, out, errs *os.File, table kind.Table) int {
 	cli.Brief()
 	s := &streams{in: in, out: out, errs: errs, speaker: &cli.Speaker{Program: "rstr", To: errs}}
-	err := plainly()
+	who, err := arrive()
 	code := cli.OK
 	if err == nil {
-		code, err = restoreTree(args, s)
+		code, err = restoreTree(args, s, &options{who: who, table: table})
 	}
 	if errors.Is(err, pflag.ErrHelp) {
 		return cli.OK
@@ -38,16 +39,6 @@ func run(args []string, in, out, errs *os.File) int {
 type streams struct {
 	in, out, errs *os.File
 	speaker       *cli.Speaker
-}
-
-// plainly refuses to run with more authority than the caller has. Nothing in
-// here decides yet what a caller may do with it.
-func plainly() error {
-	elevated, err := kernelio.Elevated()
-	if elevated {
-		err = cli.Fail(cli.NotAllowed, "it is installed set-id or with file capabilities, which it does not support")
-	}
-	return err
 }
 
 func exitCode(err error) int {

@@ -16,9 +16,13 @@ import (
 	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/sign"
 	"github.com/ckptool/ckpt/pkg/verify/sshsig"
+	"github.com/ckptool/ckpt/test/harness"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"rstr": main}) }
+func TestMain(m *testing.M) {
+	harness.WithoutCgo()
+	testscript.Main(m, map[string]func(){"rstr": main, "rstr-spying": spying})
+}
 
 // The scripts run the program itself. Whole restores are tested in test/e2e.
 func TestScripts(t *testing.T) {

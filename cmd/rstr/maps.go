@@ -21,6 +21,17 @@ type maps struct {
 	rest       string   // "identity", or empty
 }
 
+// each turns the names of map files into paths.
+func (m *maps) each(path func(string) string) {
+	for _, values := range [][]string{m.uids, m.gids} {
+		for i, v := range values {
+			if name, isFile := strings.CutPrefix(v, "@"); isFile {
+				values[i] = "@" + path(name)
+			}
+		}
+	}
+}
+
 // restIdentity is the one value of --map-rest.
 const restIdentity = "identity"
 

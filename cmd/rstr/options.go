@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
@@ -22,8 +23,11 @@ the parent of the tree's root, passes signals on to it, and ends when it ends.
 
 `
 
-// options are those of a restore.
+// options are those of a restore, and who wants it.
 type options struct {
+	who     *standing
+	table   kind.Table
+	caller  kind.Caller
 	input   string
 	inputFD int
 	trust   string // a file that --verify named
@@ -40,6 +44,7 @@ type options struct {
 	plan    bool // say what would be done, and do nothing
 	json    bool
 	maps    maps
+	blindly bool // --trust-unsigned
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.
@@ -64,6 +69,7 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.StringVar(&o.parent, "parent", "", "accept only a child of the image in `FILE`, in the same lineage")
 	f.StringVar(&o.attest, "attest", "", "insist on a TPM's statement that the machine of the dump booted as the list of machines in `FILE` says")
 	f.BoolVar(&o.repeat, "again", false, "restore what was to be restored once, or an image older than one restored; it is written down")
+	f.BoolVar(&o.blindly, "trust-unsigned", false, "as root: restore whatever the image asks for, whoever made it; this is written to the log")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
 	here := f.String("pids", "", "give the tree its original PIDs, in this PID namespace: `HOW` is here")
@@ -87,6 +93,10 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 		err = o.tooMany(f.Args())
 	case o.detach && (*wait || o.copy || o.show):
 		err = cli.Misuse("--detach excludes --wait, --copy-status and --show-status")
+	case o.blindly && o.insist:
+		err = cli.Misuse("--trust-unsigned excludes --verify")
+	case o.blindly && (o.who.lent || !o.who.root || !o.who.caller.UID.All(0)):
+		err = cli.Fail(cli.NotAllowed, "--trust-unsigned is for root alone")
 	case o.json && !o.plan:
 		err = cli.Misuse("--json goes with --plan")
 	case *here != "" && *renumber:
@@ -105,6 +115,13 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	}
 	if o.trust == ownTrust {
 		o.trust = ""
+	}
+	for _, name := range []*string{&o.input, &o.trust, &o.parent, &o.attest, log} {
+		*name = o.who.path(*name)
+	}
+	o.maps.each(o.who.path)
+	if err := o.who.keep(o.inputFD); err != nil {
+		return err
 	}
 	return s.LogTo(*log)
 }

@@ -37,6 +37,11 @@ func (c *Credentials) Equal(d *Credentials) bool {
 		c.Bounding == d.Bounding && c.Ambient == d.Ambient && c.NoNewPrivs == d.NoNewPrivs
 }
 
+// sameIDs says whether both are the same users and groups.
+func (c *Credentials) sameIDs(d *Credentials) bool {
+	return slices.Equal(c.Groups, d.Groups) && c.UID == d.UID && c.GID == d.GID
+}
+
 // OwnCredentials gives the credentials of this process, which all its threads
 // must have: in Linux every thread has its own.
 func OwnCredentials() (Credentials, error) {
@@ -94,12 +99,18 @@ func Drop(uid, gid uint32, groups []uint32, keep abi.CapSet) error {
 	want.GID = abi.IDs{Real: gid, Effective: gid, Saved: gid, FS: gid}
 	want.Groups = slices.Sorted(slices.Values(groups))
 	want.Permitted, want.Effective, want.Inheritable, want.Ambient = keep, keep, 0, 0
-	if err := become(&was, &want, allThreads); err != nil {
-		return fmt.Errorf("drop privilege to user %d, group %d: %w", uid, gid, err)
+	return failed(becomeAll(&was, &want), "drop privilege to user", uid, ", group ", gid)
+}
+
+// becomeAll changes every thread of this process and asks /proc whether it
+// has happened.
+func becomeAll(was, want *Credentials) error {
+	if err := become(was, want, allThreads); err != nil {
+		return err
 	}
 	now, err := OwnCredentials()
-	if err == nil && !now.Equal(&want) {
-		err = fmt.Errorf("drop privilege: the process has %+v and not %+v", now, want)
+	if err == nil && !now.Equal(want) {
+		err = fmt.Errorf("the process has %+v and not %+v", now, *want)
 	}
 	return err
 }
@@ -155,6 +166,11 @@ func thisThread(nr uintptr, args ...Arg) error {
 // become changes from one state to another: groups and gids while there is
 // privilege, then uids, keeping the capabilities over that, then those.
 func become(was, want *Credentials, call caller) error {
+	if was.Effective != was.Permitted && !was.sameIDs(want) {
+		if err := capset(was.Permitted, was.Permitted, was.Inheritable, call); err != nil {
+			return err
+		}
+	}
 	if !slices.Equal(was.Groups, want.Groups) {
 		if err := setGroups(want.Groups, call); err != nil {
 			return err
@@ -193,7 +209,8 @@ func setUIDs(was, want *Credentials, call caller) error {
 	if want.UID.FS != want.UID.Effective {
 		call(unix.SYS_SETFSUID, Int(want.UID.FS)) // its result is the former id, there are no errors
 	}
-	return nil
+	err := call(unix.SYS_PRCTL, Int(unix.PR_SET_KEEPCAPS), Int(0), Int(0), Int(0), Int(0))
+	return failed(err, "prctl", "PR_SET_KEEPCAPS")
 }
 
 func setGroups(groups []uint32, call caller) error {
@@ -257,15 +274,16 @@ func SetNoNewPrivs() error {
 
 // Elevated says whether the kernel started this process with more authority
 // than its caller had: a set-id or file-capability program (AT_SECURE,
-// getauxval(3)).
+// getauxval(3)). It is asked of the runtime, since the file in /proc is closed
+// to a program that isn't dumpable.
 func Elevated() (bool, error) {
-	auxv, err := inProc(unix.Getpid(), (*ProcDir).Auxv)
+	auxv, err := unix.Auxv()
 	if err != nil {
 		return false, err
 	}
 	for _, a := range auxv {
-		if a.Tag == abi.AtSecure {
-			return a.Val != 0, nil
+		if a[0] == abi.AtSecure {
+			return a[1] != 0, nil
 		}
 	}
 	return false, errors.New("the auxiliary vector has no AT_SECURE")

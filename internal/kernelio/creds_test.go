@@ -34,7 +34,7 @@ func inRole(t *testing.T, role string) {
 // play is main of the other process.
 func play(role string) int {
 	threads(8)
-	f := map[string]func() error{"drop": playDrop, "keep": playKeep, "self": playSelf, "split": playSplit}[role]
+	f := map[string]func() error{"drop": playDrop, "keep": playKeep, "self": playSelf, "split": playSplit, "down": playStepDown}[role]
 	if err := f(); err != nil {
 		fmt.Println(role+":", err)
 		return 1
@@ -106,6 +106,62 @@ func playSelf() error {
 	return Drop(c.UID.Real, c.GID.Real, c.Groups, 0)
 }
 
+// playStepDown begins as a set-id program does, and goes down, up in one
+// place, and down for good.
+func playStepDown() error {
+	lent := Credentials{UID: abi.IDs{Real: nobody}, GID: abi.IDs{Real: nobody, Effective: 7, Saved: 7, FS: 7}, Groups: []uint32{5}}
+	was, err := OwnCredentials()
+	if err != nil {
+		return err
+	}
+	lent.Permitted, lent.Effective, lent.Bounding = was.Permitted, was.Permitted, was.Bounding
+	if err := becomeAll(&was, &lent); err != nil {
+		return err
+	}
+	if err := StepDown(); err != nil {
+		return err
+	}
+	down := lent
+	down.UID.Effective, down.UID.FS = nobody, nobody
+	down.GID.Effective, down.GID.FS, down.Effective = nobody, nobody, 0
+	if now, err := OwnCredentials(); err != nil || !now.Equal(&down) {
+		return fmt.Errorf("it stepped down to %+v, not %+v: %v", now, down, err)
+	}
+	if _, err := os.Open("/etc/shadow"); !errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("stepped down, it can read secrets: %v", err)
+	}
+	if bits, err := Prctl(unix.PR_GET_SECUREBITS); bits != 0 || err != nil {
+		return fmt.Errorf("securebits %#x, %v", bits, err)
+	}
+	root := Credentials{Permitted: was.Permitted, Effective: was.Permitted}
+	if err := WithCredentials(root, func() error { return readable("/etc/shadow") }); err != nil {
+		return err
+	}
+	if err := withOverride(); err != nil {
+		return err
+	}
+	return Drop(nobody, nobody, lent.Groups, 0)
+}
+
+// withOverride uses one capability in one thread for one moment.
+func withOverride() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := WithEffective(1<<unix.CAP_DAC_OVERRIDE, func() error { return readable("/etc/shadow") })
+	if err == nil && readable("/etc/shadow") == nil {
+		err = errors.New("the capability stayed effective")
+	}
+	return err
+}
+
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
 // playSplit changes one thread behind the package's back.
 func playSplit() error {
 	ready := make(chan struct{})
@@ -125,6 +181,7 @@ func playSplit() error {
 func TestDropEverywhere(t *testing.T)    { inRole(t, "drop") }
 func TestDropKeepsCaps(t *testing.T)     { inRole(t, "keep") }
 func TestDropToOneself(t *testing.T)     { inRole(t, "self") }
+func TestStepDown(t *testing.T)          { inRole(t, "down") }
 func TestThreadsThatDiffer(t *testing.T) { inRole(t, "split") }
 
 func TestWithCredentials(t *testing.T) {

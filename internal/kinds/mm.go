@@ -154,8 +154,9 @@ const (
 func (r *mmRecord) Executable() kind.InodeRef { return r.Exe }
 
 // plan sets everything by one call. If that includes the executable file it
-// comes after the old one is unmapped (EBUSY otherwise), and needs the file
-// open and not O_PATH.
+// comes as soon as nothing of the old one is mapped (EBUSY otherwise): it takes
+// the capability that PIDs take, which is given up before anything else is
+// built. It needs the file open and not O_PATH.
 func (r mmRecord) plan(h *kind.Host) []plan.Step {
 	if h.Executed {
 		return oneStep(plan.Settle, "set the layout of memory", r.set(h, plan.Int(int32(-1))))
@@ -163,7 +164,7 @@ func (r mmRecord) plan(h *kind.Host) []plan.Step {
 	exe := r.Exe.Slot(kind.SlotRead)
 	return []plan.Step{
 		{Stage: plan.Create, Text: "open the executable file", Ops: []plan.Op{reopen(r.Exe, unix.O_RDONLY, exe)}},
-		{Stage: plan.Settle, Text: "set the layout of memory and the executable file",
+		{Stage: plan.Create, Text: "set the layout of memory and the executable file",
 			Needs: []plan.Need{{Demand: "exe-link", Why: "/proc/PID/exe is to lead to the program"}},
 			Ops:   []plan.Op{r.set(h, plan.FD(exe))}},
 	}

@@ -39,7 +39,7 @@ func TestMM(t *testing.T) {
 	hex := func(s string) string { return strings.TrimSuffix(showArg(plan.Buf([]byte(s+"\xff"))), "ff") }
 	wantPlan(t, got,
 		"create: openat@tool(-100,{inode 5},524544)->inode 5.1",
-		"settle: !exe-link prctl@mm 7(35,14,"+hex(layout)+"[88:8="+hex(auxv)+"][100:4={inode 5.1}],104,0)")
+		"create: !exe-link prctl@mm 7(35,14,"+hex(layout)+"[88:8="+hex(auxv)+"][100:4={inode 5.1}],104,0)")
 }
 
 func TestMMOfThisProcess(t *testing.T) {

@@ -21,10 +21,17 @@ func (p *Policy) judge(r *Request, w Want) Judged {
 		return Judged{Want: w, Granted: true, By: "the caller's own rights"}
 	case r.RealRoot && r.Verdict.Grants:
 		return Judged{Want: w, Granted: true, By: "root's own trust"}
-	case r.FileCap && w.Need.Demand == "pid:here":
+	case r.FileCap && byFileCap(w.Need.Demand):
 		return Judged{Want: w, Granted: true, By: "cap_checkpoint_restore on the installed rstr"}
 	}
 	return Judged{Want: w, Nearest: nearest(r)}
+}
+
+// byFileCap lists what cap_checkpoint_restore is good for: the numbers, and
+// two links of /proc. What these lead to, the caller must be able to open or
+// execute by herself.
+func byFileCap(demand string) bool {
+	return demand == "pid:here" || demand == "exe-link" || demand == "map-files"
 }
 
 // nearest says what is missing first.

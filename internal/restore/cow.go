@@ -84,12 +84,13 @@ func (s *session) leaveOut() {
 }
 
 // carryEarly carries out the steps of a stage that concern the mappings that
-// an address space lends, or itself, and all that they wait for.
+// an address space lends, or itself, and all that they wait for. An executable
+// file comes later: a process that was cloned with it could not change it.
 func (s *session) carryEarly(stage plan.Stage, mm plan.Ref) error {
 	lends := s.forks[mm.ID].lends
 	early := map[*step]bool{}
 	for st := range s.upTo(stage) {
-		if st.Stage == stage && (st.ref == mm && stage == plan.Create || st.ref.Site == plan.Mapping && lends[st.ref.ID]) {
+		if st.Stage == stage && !st.demands("exe-link") && (st.ref == mm && stage == plan.Create || st.ref.Site == plan.Mapping && lends[st.ref.ID]) {
 			early[st] = true
 		}
 	}

@@ -165,7 +165,8 @@ func (s *session) newStub() error {
 	}
 	s.socket = mine
 	defer theirs.Close()
-	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: []int{theirs.Int()}, Barrier: s.barrier})
+	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: []int{theirs.Int()}, Barrier: s.barrier,
+		Ambient: s.ambient()})
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,9 @@ func (o *Options) settle() {
 
 // executes says whether address spaces get the link to their executable file
 // by executing it, which takes no right.
-func (o *Options) executes() bool { return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) }
+func (o *Options) executes() bool {
+	return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) && o.Lent == 0
+}
 
 // lowly says whether rstr may do no more than any program of its caller's, but
 // for setting PIDs.

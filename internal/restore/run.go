@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
@@ -24,12 +25,17 @@ type Options struct {
 	Map *credmap.Map
 	// Judge decides on the authority that the tree needs; nil grants none.
 	Judge func([]policy.Want) policy.Decision
+	// Lent are capabilities for the tree's numbers that rstr is permitted but
+	// the caller isn't. They are effective only where they are used, and given
+	// up for good, here and in all tasks, before anything else is built.
+	Lent abi.CapSet
 	// Watch is told, when the building begins, how many bytes the image holds,
 	// and whom to ask how many are in their places; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
 	// Begin is called when nothing is left to refuse and before anything is
-	// created; its error ends the restore. Nil: nobody has anything to say.
-	Begin func() error
+	// created, with the judge's decision; its error ends the restore. Nil:
+	// nobody has anything to say.
+	Begin func(policy.Decision) error
 }
 
 // Restored tells what runs now.
@@ -52,7 +58,7 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 		return nil, err
 	}
 	if o.Begin != nil {
-		if err := o.Begin(); err != nil {
+		if err := o.Begin(p.decision); err != nil {
 			return nil, err
 		}
 	}
@@ -95,8 +101,8 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.open, s.newStub, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear,
-		s.stage(plan.Tree), s.stage(plan.Create), s.stage(plan.Connect),
+		s.open, s.makeTasks, s.giveUp,
+		s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle),
 		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
@@ -107,6 +113,19 @@ func (s *session) build() error {
 		}
 	}
 	return nil
+}
+
+// makeTasks makes all tasks with their numbers, and what else takes the
+// capability that these take.
+func (s *session) makeTasks() error {
+	return s.lent(func() error {
+		for _, do := range []func() error{s.newStub, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear, s.stage(plan.Tree), s.links} {
+			if err := do(); err != nil {
+				return err
+			}
+		}
+		return s.bare()
+	})
 }
 
 func (s *session) stage(st plan.Stage) func() error {

@@ -76,7 +76,7 @@ func (s *session) runTool(ps []*progress) error {
 		moved = false
 		for _, p := range ps {
 			for !p.done() && s.ready(p.op()) {
-				if err := s.toolOp(p.op()); err != nil {
+				if err := s.doing(p.step, func() error { return s.toolOp(p.op()) }); err != nil {
 					return p.step.failed(err)
 				}
 				p.step.next++
@@ -98,10 +98,11 @@ func (s *session) open() error {
 }
 
 // namesTree says whether a call may need the processes of the tree: it names
-// one, or a path of /proc, which shows them.
+// one, or a path of /proc, which shows them, other than the tool's own.
 func namesTree(args []plan.Arg) bool {
 	for _, a := range args {
-		if a.Kind == plan.ArgPID || a.Kind == plan.ArgClock || bytes.HasPrefix(a.Buf, []byte("/proc/")) {
+		path := bytes.HasPrefix(a.Buf, []byte("/proc/")) && !bytes.HasPrefix(a.Buf, []byte("/proc/self/"))
+		if a.Kind == plan.ArgPID || a.Kind == plan.ArgClock || path {
 			return true
 		}
 		for _, r := range a.Relocs {

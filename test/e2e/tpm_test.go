@@ -127,7 +127,9 @@ func TestAttest(t *testing.T) {
 	a.run(cli.OK, "ckpt", "--sign=tpm", "--kill", "-o", plain, pid)
 
 	machines := a.list("# ours\n" + line)
-	quoteOf := func(entries [][]byte) [][]byte { return slices.DeleteFunc(entries, func(e []byte) bool { return !quote.Is(e) }) }
+	quoteOf := func(entries [][]byte) [][]byte {
+		return slices.DeleteFunc(entries, func(e []byte) bool { return !quote.Is(e) })
+	}
 	withOld := a.entries(image, func(e [][]byte) [][]byte {
 		var old [][]byte
 		a.entries(earlier, func(e [][]byte) [][]byte { old = quoteOf(slices.Clone(e)); return e })

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/test/harness"
+)
+
+// newWorld is a world with this test program installed as an rstr that spies.
+func newWorld(t *testing.T) *harness.World {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("installing set-id programs is for root")
+	}
+	dir, err := os.MkdirTemp("", "rstr-world")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w, err := harness.NewWorld(filepath.Join(dir, "w"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+// spied is what a spying rstr, installed in some manner, prints.
+func spied(t *testing.T, w *harness.World, u harness.User, mode os.FileMode, effective bool, caps []uint, args ...string) (out, errs string, code int) {
+	t.Helper()
+	dir := filepath.Join(w.Bin, strings.NewReplacer("/", "_", " ", "").Replace(t.Name()))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path, err := w.Install(os.Args[0], filepath.Base(dir)+"/rstr-spying", mode, effective, caps...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := w.As(u, append([]string{path}, args...)...)
+	c := exec.Command(argv[0], argv[1:]...)
+	var o, e bytes.Buffer
+	c.Stdout, c.Stderr, c.Env = &o, &e, []string{}
+	c.Run()
+	return o.String(), e.String(), c.ProcessState.ExitCode()
+}
+
+// When the first record is decoded, every thread has what the caller has and
+// nothing more, whatever the binary was lent: but for the right to PIDs, which
+// the administrator gives to all by the file capability, and which is laid by.
+func TestDroppedBeforeDecoding(t *testing.T) {
+	w := newWorld(t)
+	image := filepath.Join(w.Dir, "image")
+	wishing(t, image, "uid:0", "cap:sys_admin", "own:0:0", "rlimit:nofile")
+	const (
+		alice = " Uid=20001,20001,20001,20001 Gid=20001,20001,20001,20001 Groups=20001,20010"
+		none  = " CapInh=0000000000000000 CapPrm=0000000000000000 CapEff=0000000000000000 CapAmb=0000000000000000"
+		pids  = " CapInh=0000000000000000 CapPrm=0000010000000000 CapEff=0000000000000000 CapAmb=0000000000000000"
+	)
+	const suid, sgid = 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid
+	root := " Uid=65534,65534,65534,65534 Gid=65534,65534,65534,65534 Groups=" + none
+	for _, c := range []struct {
+		name      string
+		user      harness.User
+		mode      os.FileMode
+		effective bool
+		caps      []uint
+		want      string
+	}{
+		{"plain", harness.Alice, 0o755, false, nil, alice + none},
+		{"setuid", harness.Alice, suid, false, nil, alice + none},
+		{"setgid", harness.Alice, sgid, false, nil, alice + none},
+		{"setuid and setgid", harness.Alice, suid | sgid, false, nil, alice + none},
+		{"for PIDs", harness.Alice, 0o755, true, []uint{unix.CAP_CHECKPOINT_RESTORE}, alice + pids},
+		{"for PIDs, not effective", harness.Alice, 0o755, false, []uint{unix.CAP_CHECKPOINT_RESTORE}, alice + pids},
+		{"many capabilities", harness.Alice, 0o755, true, []uint{unix.CAP_CHECKPOINT_RESTORE, unix.CAP_SETUID, unix.CAP_SYS_ADMIN, unix.CAP_DAC_OVERRIDE},
+			alice + pids},
+		{"other capabilities", harness.Alice, 0o755, true, []uint{unix.CAP_SETUID, unix.CAP_SYS_PTRACE}, alice + none},
+		{"setuid and for PIDs", harness.Alice, suid, true, []uint{unix.CAP_CHECKPOINT_RESTORE}, alice + none},
+		{"root", harness.Superuser, 0o755, false, nil, root},
+		{"root, setuid", harness.Superuser, suid, false, nil, root},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, errs, code := spied(t, w, c.user, c.mode, c.effective, c.caps, image)
+			lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+			if len(lines) < 3 {
+				t.Errorf("%d threads: %s%s", len(lines), out, errs)
+			}
+			for _, line := range lines {
+				if line != "thread"+c.want {
+					t.Errorf("it has\n%s, not\nthread%s", line, c.want)
+				}
+			}
+			if code != cli.Refused {
+				t.Errorf("exit code %d: %s", code, errs)
+			}
+			for _, field := range []string{"uid:0", "cap:sys_admin", "own:0:0", "rlimit:nofile"} {
+				if c.user.ID == 0 && field != "uid:0" {
+					continue // root has these
+				}
+				if !strings.Contains(errs, field) {
+					t.Errorf("%s is not named: %s", field, errs)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,60 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// AuditLog is where all that happens with more authority than the caller's is
+// written down, a line each. SyslogSocket is syslog's, which gets it too.
+const (
+	AuditLog     = "/var/log/ckpt.log"
+	SyslogSocket = "/dev/log"
+)
+
+// Audit appends a line to a log that must be root's alone, and waits until it
+// is on the disk.
+func Audit(path, line string) error {
+	f, err := openLog(path)
+	if err != nil {
+		return fmt.Errorf("the log of what is done with authority: %w", err)
+	}
+	defer f.Close()
+	line = strings.ReplaceAll(line, "\n", " ") + "\n"
+	if _, err := f.WriteString(line); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// openLog opens the log and refuses one that anybody else could have written.
+// The group may read it: that is how distributions let adm do so.
+func openLog(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	st, err := kernelio.Fstat(int(f.Fd()))
+	if err == nil && (st.Type() != unix.S_IFREG || st.UID != 0 || st.Mode&0o022 != 0) {
+		err = fmt.Errorf("%s is not a file that only root can write", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Syslog sends a line to syslog as the facility authpriv (syslog(3)).
+func Syslog(program, line string, bad bool) error {
+	priority := 10<<3 | 5 // LOG_AUTHPRIV, LOG_NOTICE
+	if bad {
+		priority = 10<<3 | 4 // LOG_WARNING
+	}
+	return kernelio.SendDatagram(SyslogSocket, fmt.Appendf(nil, "<%d>%s[%d]: %s", priority, program, kernelio.PID(), line))
+}

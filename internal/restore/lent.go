@@ -1,0 +1,116 @@
+package restore
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/inject"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/plan"
+)
+
+// lent runs f on the tracer's thread with what rstr was lent effective.
+func (s *session) lent(f func() error) error {
+	if s.opts.Lent == 0 {
+		return f()
+	}
+	return kernelio.WithEffective(s.opts.Lent, f)
+}
+
+// ambient is what the stub, and so every task, is born with of it.
+func (s *session) ambient() (out []uintptr) {
+	for n := range 64 {
+		if s.opts.Lent.Has(n) {
+			out = append(out, uintptr(n))
+		}
+	}
+	return out
+}
+
+// bare takes what was lent from every task, and looks whether it is gone.
+func (s *session) bare() error {
+	if s.opts.Lent == 0 {
+		return nil
+	}
+	for _, b := range s.bodies {
+		if err := s.bareOne(b); err != nil {
+			return fmt.Errorf("process %d: %w", b.node.PID, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) bareOne(b *body) error {
+	threads := []*inject.Thread{b.leader}
+	for _, t := range b.threads {
+		if t != b.leader {
+			threads = append(threads, t)
+		}
+	}
+	none := plan.Call{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(abi.CapData(0, 0, 0))}}
+	for _, t := range threads {
+		p := newProgram(s, b)
+		if err := p.Add(none, nil); err != nil {
+			return err
+		}
+		if err := b.space.Run(t, p.Inject); err != nil {
+			return err
+		}
+	}
+	return withoutCaps(threads)
+}
+
+// withoutCaps asks /proc whether the threads have no capability.
+func withoutCaps(threads []*inject.Thread) error {
+	dir, err := kernelio.OpenProc(threads[0].PID())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, t := range threads {
+		st, err := dir.ThreadStatus(t.TID())
+		if err != nil {
+			return err
+		}
+		if st.CapPrm|st.CapEff|st.CapInh|st.CapAmb != 0 {
+			return fmt.Errorf("thread %d still has capabilities: %#x", t.TID(), st.CapPrm)
+		}
+	}
+	return nil
+}
+
+// giveUp takes from rstr itself what was lent, in every thread.
+func (s *session) giveUp() error {
+	if s.opts.Lent == 0 {
+		return nil
+	}
+	own, err := kernelio.OwnCredentials()
+	if err != nil {
+		return err
+	}
+	return kernelio.Drop(own.UID.Real, own.GID.Real, own.Groups, 0)
+}
+
+// links gives the tasks their executable files, which takes the capability
+// that their numbers take.
+func (s *session) links() error {
+	if s.opts.Lent == 0 {
+		return nil
+	}
+	return s.carry(slices.DeleteFunc(progressOf(s.at(plan.Create)), func(p *progress) bool { return !p.step.demands("exe-link") }))
+}
+
+// doing runs a step's operation in the tool.
+func (s *session) doing(st *step, f func() error) error {
+	if st.demands("map-files") {
+		return s.lent(f)
+	}
+	return f()
+}
+
+func (st *step) demands(what string) bool {
+	return slices.ContainsFunc(st.Needs, func(n plan.Need) bool { return n.Demand == what })
+}

@@ -136,7 +136,7 @@ func allOf(wants []policy.Want) policy.Decision {
 func request(img *verify.Image, c kind.Caller) policy.Request {
 	h := &img.Manifest().Header
 	return policy.Request{
-		Verdict: img.Verdict(), Attested: img.Verdict().Attested != "", Host: h.Host, ThisHost: host.MachineID(), DumpedBy: h.Caller.UID,
+		Verdict: img.Verdict(), Attested: img.Verdict().Attested != "", Host: h.Host, ThisHost: host.MachineID(), Once: img.Rule().Once,
 		Caller:   policy.Subject{UID: uint32(c.UID.Real), GID: uint32(c.GID.Real)},
 		Held:     c.Born.Caps.Permitted,
 		RealRoot: c.Born.UID == kind.UIDs{}, Now: time.Now(),

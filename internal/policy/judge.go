@@ -1,48 +1,158 @@
 package policy
 
-// Policy is what the administrator allows. The nil Policy is that of a host
-// that has none.
-type Policy struct{}
+import (
+	"fmt"
 
-// Judge says of each want whether it is granted, and by whom.
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/credmap"
+)
+
+// Judge says of each want whether it is granted, and by whom. What the caller
+// has anyway, what root's own trust gives and what a file capability of rstr
+// gives needs no policy. All the rest must be granted by one rule: a rule that
+// grants only some of it grants nothing.
 func (p *Policy) Judge(r Request) Decision {
 	d := Decision{OK: true}
+	var open []int // wants that only a rule could grant
 	for _, w := range r.Wants {
-		j := p.judge(&r, w)
+		j := Judged{Want: w}
+		j.Granted, j.By, j.Nearest = r.without(w)
+		if !j.Granted && j.Nearest == "" {
+			open = append(open, len(d.Wants))
+		}
 		d.Wants = append(d.Wants, j)
-		d.OK = d.OK && j.Granted
+	}
+	p.byRule(&r, d.Wants, open)
+	for _, w := range d.Wants {
+		d.OK = d.OK && w.Granted
 	}
 	return d
 }
 
-func (p *Policy) judge(r *Request, w Want) Judged {
-	switch {
-	case w.Own:
-		return Judged{Want: w, Granted: true, By: "the caller's own rights"}
-	case r.RealRoot && r.Verdict.Grants:
-		return Judged{Want: w, Granted: true, By: "root's own trust"}
-	case r.FileCap && byFileCap(w.Need.Demand):
-		return Judged{Want: w, Granted: true, By: "cap_checkpoint_restore on the installed rstr"}
+// without judges a want without a policy. Nearest says that no policy can
+// grant it.
+func (r *Request) without(w Want) (granted bool, by, nearest string) {
+	if w.Own {
+		return true, "the caller's own rights", ""
 	}
-	return Judged{Want: w, Nearest: nearest(r)}
+	d, err := plan.ParseDemand(w.Need.Demand)
+	if err != nil {
+		return false, "", "nobody can grant it"
+	}
+	if bit, ok := credmap.CapNamed(d.Name); d.Term == "cap" && (!ok || !r.Held.Has(bit)) {
+		return false, "", "rstr itself does not have it"
+	}
+	switch {
+	case r.RealRoot && r.Verdict.Grants:
+		return true, "root's own trust", ""
+	case r.FileCap && byFileCap(d.Term):
+		return true, "cap_checkpoint_restore on the installed rstr", ""
+	}
+	return false, "", ""
 }
 
 // byFileCap lists what cap_checkpoint_restore is good for: the numbers, and
 // two links of /proc. What these lead to, the caller must be able to open or
 // execute by herself.
-func byFileCap(demand string) bool {
-	return demand == "pid:here" || demand == "exe-link" || demand == "map-files"
+func byFileCap(term string) bool {
+	return term == "pid:here" || term == "exe-link" || term == "map-files"
 }
 
-// nearest says what is missing first.
-func nearest(r *Request) string {
+// byRule lets the first rule that grants all open wants do so; otherwise it
+// says of each what came nearest.
+func (p *Policy) byRule(r *Request, wants []Judged, open []int) {
+	if len(open) == 0 {
+		return
+	}
+	if why := r.mayAsk(); why != "" {
+		for _, i := range open {
+			wants[i].Nearest = why
+		}
+		return
+	}
+	best := p.nearest(r, wants, open)
+	for n, i := range open {
+		if best.refused == 0 {
+			wants[i].Granted, wants[i].By = true, "rule "+best.rule.Name
+		} else {
+			wants[i].Nearest = best.why[n]
+		}
+	}
+}
+
+// mayAsk says why no rule at all can apply.
+func (r *Request) mayAsk() string {
 	switch {
 	case !r.Verdict.Signed:
 		return "the image is not signed"
 	case !r.Verdict.Trusted:
 		return "nobody here trusts the image's signature"
 	case !r.Verdict.Grants:
-		return "the signature grants nothing here"
+		return "the signature can grant nothing here"
+	case !r.Verdict.ForThisHost:
+		return "the image does not name this host as its audience"
+	case r.Route == RouteNone:
+		return "with renumbered PIDs nothing is granted"
+	case r.Caller.Name == "":
+		return "this host does not know the caller"
+	case r.Caller.Locked:
+		return fmt.Sprintf("the account of %s is disabled", r.Caller.Name)
 	}
-	return "there is no policy that grants it"
+	return ""
+}
+
+// attempt is what a rule made of a request.
+type attempt struct {
+	rule    *Rule
+	refused int
+	why     []string // for each open want, "" where the rule would grant it
+}
+
+// nearest tries all rules: the first that grants everything, else the one
+// that refuses least; of rules that don't apply, the one of which most applies.
+func (p *Policy) nearest(r *Request, wants []Judged, open []int) attempt {
+	none := "there is no rule in a policy here"
+	best, far := attempt{refused: len(open) + 1}, -1
+	if p == nil {
+		p = &Policy{}
+	}
+	for _, rule := range p.Restore {
+		if n, why := rule.applies(r); why != "" {
+			if n > far {
+				far, none = n, fmt.Sprintf("rule %s: %s", rule.Name, why)
+			}
+			continue
+		}
+		a := rule.try(r, wants, open)
+		if a.refused < best.refused {
+			best = a
+		}
+		if a.refused == 0 {
+			break
+		}
+	}
+	if best.rule == nil {
+		for range open {
+			best.why = append(best.why, none)
+		}
+	}
+	return best
+}
+
+// try judges all open wants by one rule.
+func (rule *Rule) try(r *Request, wants []Judged, open []int) attempt {
+	a := attempt{rule: rule}
+	for _, i := range open {
+		why := rule.refuses(r, &wants[i].Want)
+		if why != "" {
+			a.refused++
+		}
+		a.why = append(a.why, why)
+	}
+	for n, why := range a.why {
+		if a.why[n] = fmt.Sprintf("rule %s: %s", rule.Name, why); why == "" {
+			a.why[n] = fmt.Sprintf("rule %s would grant it, but not all of the others", rule.Name)
+		}
+	}
+	return a
 }

@@ -14,7 +14,8 @@ type Want struct {
 	Object string
 	Need   plan.Need
 	// UID and GID are the ids of the demand with those that were recorded and
-	// mapped to them; nil where the demand names none.
+	// mapped to them; nil where the demand names none. For memory, UID is the
+	// real user of the process.
 	UID, GID *Mapped
 	// Own: a plain process of the caller has it already.
 	Own bool
@@ -23,27 +24,39 @@ type Want struct {
 // Mapped is an id of the image and what the map made of it.
 type Mapped struct{ From, To uint32 }
 
-// Subject is who runs rstr: facts of this host, of now.
+// Subject is a user: facts of this host, of now.
 type Subject struct {
-	UID, GID   uint32 // real
-	Name       string // empty: the host knows no such user
+	UID, GID uint32 // real
+	Name     string // empty: the host knows no such user
+	// Groups are those that the kernel knows her in and the database too: she
+	// may have left one since she logged in.
 	Groups     []uint32
 	GroupNames []string
-	// Locked: the account is disabled or unknown. What belongs to users is then
-	// granted to nobody.
+	// Locked: the account is disabled. It can be granted nothing, nor granted.
 	Locked bool
 }
+
+// Directory knows the users and groups of this host, as they are now.
+type Directory interface {
+	User(name string) (uint32, bool)
+	Group(name string) (uint32, bool)
+	Account(uid uint32) (Subject, bool)
+}
+
+// RouteNone is the route on which the tree gets other PIDs than it had.
+const RouteNone = "none"
 
 // Request is all that a judgement depends on.
 type Request struct {
 	Verdict verify.Verdict
-	// Host is the machine of the dump, DumpedBy who ran ckpt there, as the header
-	// says; ThisHost is the machine of the restore.
+	// Host is the machine of the dump as the header names it; ThisHost that of the restore.
 	Host, ThisHost string
-	DumpedBy       uint32
+	// Once: the image can be restored a single time.
+	Once bool
 	// Attested: a quote vouches for the machine of the dump.
 	Attested bool
 	Caller   Subject
+	Names    Directory // nil: nobody has a name
 	// Held are the capabilities that rstr itself has to act with.
 	Held credmap.Caps
 	// RealRoot: real, effective and saved user are root, without the help of
@@ -79,4 +92,22 @@ func (d Decision) Refused() []Judged {
 		}
 	}
 	return out
+}
+
+// here says whether the image is of this host. A host without a name is no
+// other's, and not this one either.
+func (r *Request) here() bool { return r.Host != "" && r.Host == r.ThisHost }
+
+func (r *Request) user() func(string) (uint32, bool) {
+	if r.Names == nil {
+		return nil
+	}
+	return r.Names.User
+}
+
+func (r *Request) group() func(string) (uint32, bool) {
+	if r.Names == nil {
+		return nil
+	}
+	return r.Names.Group
 }

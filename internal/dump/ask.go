@@ -174,18 +174,24 @@ func (s *session) mappingsOf(p *process) []abi.VMA {
 	return vmas
 }
 
-// askThreads asks some threads. Those that were started are awaited whatever
-// happens to others.
+// askThreads asks some threads; one that nothing may be injected into is refused
+// by name. Those that were started are awaited whatever happens to others.
 func (s *session) askThreads(qs []*question, spaces map[int]*inject.Space) (err error) {
-	started := 0
+	var started []*question
 	for _, q := range qs {
-		if err = spaces[q.process].Start(q.thread, q.program.Inject); err != nil {
+		err = spaces[q.process].Start(q.thread, q.program.Inject)
+		if errors.As(err, new(*inject.BarredError)) {
+			s.refuse(s.nameOf(q), &kind.Unsupported{Why: err.Error()})
+			err = nil
+			continue
+		}
+		if err != nil {
 			err = s.asking(q, err)
 			break
 		}
-		started++
+		started = append(started, q)
 	}
-	for _, q := range qs[:started] {
+	for _, q := range started {
 		if e := spaces[q.process].Finish(q.thread); e != nil {
 			err = errors.Join(err, s.asking(q, e))
 			continue
@@ -196,7 +202,11 @@ func (s *session) askThreads(qs []*question, spaces map[int]*inject.Space) (err 
 }
 
 func (s *session) asking(q *question, err error) error {
-	return fmt.Errorf("thread %d of %s: %w", q.thread.TID(), s.byPID[q.process].name(), err)
+	return fmt.Errorf("%s: %w", s.nameOf(q), err)
+}
+
+func (s *session) nameOf(q *question) string {
+	return fmt.Sprintf("thread %d of %s", q.thread.TID(), s.byPID[q.process].name())
 }
 
 // frameRoom is what a thread's signal frame may take: with AMX the extended

@@ -53,6 +53,9 @@ func (s *session) choose(o *object, among []kind.Kind) {
 // write makes the records of an object.
 func (s *session) write(o *object) error {
 	for _, u := range o.kinds {
+		if len(u.asked) < len(u.calls) {
+			continue // it could not be asked, and was refused for that
+		}
 		body, err := u.kind.Dump(s, o.site, u.asked)
 		var no *kind.Unsupported
 		if errors.As(err, &no) {

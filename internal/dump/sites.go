@@ -63,6 +63,9 @@ func (s *session) gatherThread(p *process, t *kind.TaskSite, tid int) (*kind.Thr
 	if th.RSeq, err = f.Rseq(); err != nil {
 		return nil, err
 	}
+	if th.IOPorts, err = f.IOPorts(); err != nil {
+		return nil, err
+	}
 	if th.Pending, err = f.PeekSignals(false); err != nil {
 		return nil, err
 	}

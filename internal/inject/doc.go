@@ -54,6 +54,7 @@
 //	th.XState() ([]byte, error);        th.SetXState([]byte) error  // cut to what it may use; fitted to this processor
 //	th.SigMask() (abi.SigSet, error);   th.SetSigMask(abi.SigSet) error
 //	th.PeekSignals(shared bool) ([]abi.Siginfo, error)
+//	th.IOPorts() (bool, error)
 //	th.Rseq() (abi.RSeqConfig, error);  th.UserDispatch() (abi.UserDispatch, error)
 //	th.Know(*abi.Status)                              // spares CanInject to read it
 //	th.CanInject() error                              // nil, or why not: seccomp, 32-bit, shadow stack, user dispatch

@@ -35,6 +35,14 @@ func (e *TracedError) Error() string {
 	return fmt.Sprintf("task %d is traced by process %d", e.TID, e.By)
 }
 
+// BarredError says why no program can run in a thread.
+type BarredError struct{ Why error }
+
+func (e *BarredError) Error() string { return e.Why.Error() }
+
+// Unwrap gives the reason.
+func (e *BarredError) Unwrap() error { return e.Why }
+
 // CallError is a call of a Program that had another result than allowed; the
 // calls after it were not made.
 type CallError struct {

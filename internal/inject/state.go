@@ -144,6 +144,16 @@ func (t *Thread) Rseq() (c abi.RSeqConfig, err error) {
 	return c, err
 }
 
+// IOPorts says whether the thread may use any I/O ports (ioperm(2)). That it may
+// use all of them (iopl(2)) the kernel does not show.
+func (t *Thread) IOPorts() (may bool, err error) {
+	err = t.tr.try(func() error {
+		may, err = kernelio.PtraceIOPorts(t.tid)
+		return t.wrap("reading the permissions of I/O ports", err)
+	})
+	return may, err
+}
+
 // UserDispatch is its configuration of syscall user dispatch.
 func (t *Thread) UserDispatch() (c abi.UserDispatch, err error) {
 	err = t.tr.try(func() error {
@@ -159,15 +169,18 @@ func (t *Thread) Know(s *abi.Status) {
 	t.known = &status{seccomp: int(s.Seccomp), features: s.X86Features}
 }
 
-// CanInject says why no program can run in the stopped thread, or nil. It
-// suspends seccomp filters if there are any and the tool may.
+// CanInject says why no program can run in the stopped thread, or nil: a
+// *BarredError. It suspends seccomp filters if there are any and the tool may.
 func (t *Thread) CanInject() error {
 	return t.tr.try(func() error {
 		st, err := t.guards()
 		if err != nil {
 			return t.gone()
 		}
-		return errors.Join(t.canSyscall(st), t.canReturn(st))
+		if err := errors.Join(t.canSyscall(st), t.canReturn(st)); err != nil {
+			return &BarredError{err}
+		}
+		return nil
 	})
 }
 

@@ -1,6 +1,7 @@
 package kernelio
 
 import (
+	"errors"
 	"os"
 	"unsafe"
 
@@ -150,4 +151,20 @@ func PtraceDispatch(tid int) (abi.UserDispatch, error) {
 	var c abi.UserDispatch
 	_, err := ptrace(ptraceGetDispatchConf, tid, unsafe.Sizeof(c), unsafe.Pointer(&c))
 	return c, err
+}
+
+// ntIOPerm is NT_386_IOPERM of linux/elf.h: the bitmap of ioperm(2).
+const ntIOPerm = 0x201
+
+// PtraceIOPorts says whether a stopped tid has a bitmap of I/O ports. There is
+// none to read where the kernel knows no such permissions (EINVAL), or the
+// thread has none (ENXIO, ioperm_get in arch/x86/kernel/ptrace.c).
+func PtraceIOPorts(tid int) (bool, error) {
+	var some [8]byte
+	iov := unix.Iovec{Base: &some[0], Len: uint64(len(some))}
+	_, err := ptrace(unix.PTRACE_GETREGSET, tid, ntIOPerm, unsafe.Pointer(&iov))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -48,6 +48,7 @@ type ThreadSite struct {
 	Pending []abi.Siginfo // the thread's own queue (PTRACE_PEEKSIGINFO)
 	Shared  []abi.Siginfo // the process's queue; only on the leader
 	RSeq    abi.RSeqConfig
+	IOPorts bool // it may use I/O ports (ioperm(2))
 	Do      Doer
 }
 

@@ -38,6 +38,7 @@ func All() kind.Table {
 		Label(),
 		Seccomp(),
 		IOFlusher(),
+		IOPorts(),
 		Pending(),
 		SigActions(),
 		FS(),

@@ -13,7 +13,7 @@ import (
 // Some state no kind keeps, since the kernel does not show it or it belongs to
 // the place and not to the process: the cgroups, the session keyring and the
 // login of the audit system become rstr's own; Landlock rules and the right to
-// use I/O ports (ioperm(2), iopl(2)) are lost; the CPU time used, the other
+// use all I/O ports (iopl(2)) are lost, and a session's controlling terminal; the CPU time used, the other
 // accounting, and timer overruns begin anew.
 func Task() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, noRecord]{

@@ -43,7 +43,7 @@ func TestThreadChecks(t *testing.T) {
 
 func TestThreadRefusals(t *testing.T) {
 	site := sampleThread()
-	for _, k := range []kind.Kind{Seccomp(), IOFlusher(), MCEKill(), RSeq(), Pending()} {
+	for _, k := range []kind.Kind{Seccomp(), IOFlusher(), IOPorts(), MCEKill(), RSeq(), Pending()} {
 		if k.Match(site) {
 			t.Errorf("%s matches an ordinary thread", k.Name())
 		}
@@ -54,6 +54,8 @@ func TestThreadRefusals(t *testing.T) {
 	refused(t, Seccomp(), site, "strict")
 	site.Stat.Flags = pfIOFlusher
 	refused(t, IOFlusher(), site, "IO_FLUSHER")
+	site.IOPorts = true
+	refused(t, IOPorts(), site, "I/O ports")
 	site.RSeq = abi.RSeqConfig{Addr: 32, Size: 32, Flags: 1}
 	refused(t, RSeq(), site, "rseq")
 	if Seccomp().Check(&noRecord{}) == nil {

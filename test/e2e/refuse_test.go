@@ -183,6 +183,16 @@ func TestChangedLink(t *testing.T) {
 	j.restore(image)
 }
 
+// TestUserDispatch: a thread in which no system call can be made is refused by name, also if it is not the first.
+func TestUserDispatch(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "unsupported_dispatch")
+	thread, child := harness.Threads(j.pid)[1], harness.Tree(j.pid)[1]
+	refusal(t, ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(j.pid)), cli.Unsupported,
+		fmt.Sprintf("thread %d of process %d (unsupported_dis)", thread, j.pid), fmt.Sprintf("process %d (unsupported_dis)", child), "PR_SET_SYSCALL_USER_DISPATCH")
+	j.goesOn(3)
+}
+
 // TestUsage: a command line without sense is met with its own exit code and advice.
 func TestUsage(t *testing.T) {
 	t.Parallel()

@@ -128,6 +128,49 @@ func terminal(t *testing.T) (tty *os.File, said func() string) {
 	}
 }
 
+// TestTerminals: a program whose standard streams are a terminal comes back with those of rstr, whatever they are.
+func TestTerminals(t *testing.T) {
+	t.Parallel()
+	path, err := shared.C("stdio")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, said := terminal(t)
+	j := beginWith(t, []string{path}, nil, first, first)
+	image := j.dump()
+	if text := said(); !strings.Contains(text, "out 0\r\nerr 0\r\n") {
+		t.Fatalf("on its terminal it said %q", text)
+	}
+	second, said := terminal(t)
+	log := newFile(t)
+	was := j.progress().Seq
+	if res := runs(t, harness.Command{Argv: []string{shared.tool("rstr"), "--verify", "--detach", image}, Stdout: log, Stderr: second}); !res.OK() {
+		t.Fatal(res)
+	}
+	j.reach(was + 3)
+	for fd, want := range map[int]string{0: "/dev/null", 1: log, 2: second.Name()} {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", j.pid, fd)); err != nil || got != want {
+			t.Errorf("descriptor %d leads to %q, %v, and rstr's to %q", fd, got, err, want)
+		}
+	}
+	j.end()
+	if text := said(); !strings.Contains(text, fmt.Sprintf("err %d\r\n", was+1)) || strings.Contains(text, "out ") {
+		t.Errorf("on rstr's terminal it said %q", text)
+	}
+	if text := slurp(t, log); !strings.Contains(text, fmt.Sprintf("out %d\n", was+1)) {
+		t.Errorf("in rstr's output it said %q", text)
+	}
+}
+
+func newFile(t *testing.T) string {
+	t.Helper()
+	f := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(f, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 // TestProgress: long work shows its progress on a terminal, and nothing elsewhere.
 func TestProgress(t *testing.T) {
 	j := fixture(t, "load", "memory", "900")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -190,6 +191,15 @@ func TestUserDispatch(t *testing.T) {
 	thread, child := harness.Threads(j.pid)[1], harness.Tree(j.pid)[1]
 	refusal(t, ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(j.pid)), cli.Unsupported,
 		fmt.Sprintf("thread %d of process %d (unsupported_dis)", thread, j.pid), fmt.Sprintf("process %d (unsupported_dis)", child), "PR_SET_SYSCALL_USER_DISPATCH")
+	j.goesOn(3)
+}
+
+// TestTerminalInside: the master of a pseudoterminal is refused by name, with what to do instead.
+func TestTerminalInside(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "unsupported_pty")
+	refusal(t, ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(j.pid)), cli.Unsupported,
+		fmt.Sprintf("of process %d (unsupported_pty)", j.pid), "the master of a pseudoterminal", "hint: checkpoint the program that runs inside")
 	j.goesOn(3)
 }
 

@@ -22,6 +22,7 @@ const usage = `usage: ckpt [options] PID            write PID and all below it i
        ckpt show [options] [IMAGE]   say what an image holds and who signed it
        ckpt sign [options] [IMAGE]   add a signature to an image
        ckpt keygen [options]         make a key pair and trust it for oneself
+       ckpt check [options]          try out what you can do on this host
 
 The image goes to standard output unless -o says otherwise. The tree runs on
 unless --kill or --stop is given. "ckpt COMMAND --help" has the options of
@@ -41,7 +42,7 @@ type streams struct {
 }
 
 func commands() map[string]command {
-	return map[string]command{"show": show, "sign": signImage, "keygen": keygen}
+	return map[string]command{"show": show, "sign": signImage, "keygen": keygen, "check": check}
 }
 
 func run(args []string, in, out, errs *os.File) int {

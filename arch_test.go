@@ -63,7 +63,7 @@ var layers = []layer{
 		"the engine knows no kind by name, and a dump holds no key while it is attached to a target"},
 	{"internal/policy", []string{"internal/plan", "pkg/credmap", "pkg/verify"},
 		"yes or no is a pure function of needs, credentials and facts"},
-	{"internal/host", []string{"internal/kernelio", "pkg/verify", "internal/abi"},
+	{"internal/host", []string{"internal/kernelio", "pkg/verify", "internal/abi", "internal/policy"},
 		"facts of this host, gathered for judges that may not gather them"},
 	{"internal/restore", []string{"pkg/image", "pkg/verify", "internal/kind", "internal/plan", "internal/abi",
 		"internal/kernelio", "internal/inject", "internal/calls", "pkg/credmap", "internal/policy"},

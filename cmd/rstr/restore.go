@@ -7,7 +7,6 @@ import (
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
-	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
@@ -51,7 +50,6 @@ func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
 		return nil, nil, err
 	}
 	ro, err := o.restoreOptions(img)
-	ro.Route = o.route
 	if err != nil {
 		return nil, img, err
 	}
@@ -87,7 +85,7 @@ func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) er
 
 // restoreOptions are the facts that a restore depends on.
 func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
-	ro := restore.Options{Table: o.table, Caller: o.caller}
+	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route}
 	if o.who.pids {
 		ro.Lent = forPIDs
 	}
@@ -100,15 +98,15 @@ func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 	}
 	r := request(img, ro.Caller)
 	r.FileCap = o.who.pids
+	r.Route = ro.Route.String()
 	ro.Judge = func(wants []policy.Want) policy.Decision {
-		r.Wants = wants
 		switch {
 		case o.blindly:
 			return allOf(wants)
 		case o.who.root && !r.Verdict.Grants:
 			ownFiles(wants)
 		}
-		return (*policy.Policy)(nil).Judge(r)
+		return judged(r, wants)
 	}
 	return ro, nil
 }
@@ -130,15 +128,4 @@ func allOf(wants []policy.Want) policy.Decision {
 		d.Wants = append(d.Wants, policy.Judged{Want: w, Granted: true, By: "--trust-unsigned"})
 	}
 	return d
-}
-
-// request is what a policy judges by, but for the wants.
-func request(img *verify.Image, c kind.Caller) policy.Request {
-	h := &img.Manifest().Header
-	return policy.Request{
-		Verdict: img.Verdict(), Attested: img.Verdict().Attested != "", Host: h.Host, ThisHost: host.MachineID(), Once: img.Rule().Once,
-		Caller:   policy.Subject{UID: uint32(c.UID.Real), GID: uint32(c.GID.Real)},
-		Held:     c.Born.Caps.Permitted,
-		RealRoot: c.Born.UID == kind.UIDs{}, Now: time.Now(),
-	}
 }

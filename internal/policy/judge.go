@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/pkg/credmap"
@@ -39,16 +40,30 @@ func (r *Request) without(w Want) (granted bool, by, nearest string) {
 	if err != nil {
 		return false, "", "nobody can grant it"
 	}
-	if bit, ok := credmap.CapNamed(d.Name); d.Term == "cap" && (!ok || !r.Held.Has(bit)) {
-		return false, "", "rstr itself does not have it"
-	}
 	switch {
-	case r.RealRoot && r.Verdict.Grants:
-		return true, "root's own trust", ""
 	case r.FileCap && byFileCap(d.Term):
 		return true, "cap_checkpoint_restore on the installed rstr", ""
+	case !r.able(d):
+		return false, "", "rstr itself may not (it is not installed so, or its caller is root of a container)"
+	case r.RealRoot && r.Verdict.Grants:
+		return true, "root's own trust", ""
 	}
 	return false, "", ""
+}
+
+// able says whether rstr has a capability by which the kernel lets it do what
+// a demand is about. The kernel's own judgement comes when it is done.
+func (r *Request) able(d plan.Demand) bool {
+	any := map[string][]string{
+		"uid": {"setuid"}, "open-as": {"setuid"}, "gid": {"setgid"}, "group+": {"setgid"}, "group-": {"setgid"}, "own": {"chown"},
+		"cap": {d.Name}, "rlimit": {"sys_resource"}, "oom": {"sys_resource"}, "sched": {"sys_nice"}, "ns": {"sys_admin"},
+		"pid:here": {"checkpoint_restore", "sys_admin"}, "exe-link": {"checkpoint_restore", "sys_admin"}, "map-files": {"checkpoint_restore", "sys_admin"},
+		"seccomp-no-nnp": {"sys_admin"}, "file": {"dac_override", "dac_read_search", "setuid"},
+	}[d.Term]
+	return len(any) == 0 || d.Term == "uid" && d.ID == r.Caller.UID || slices.ContainsFunc(any, func(name string) bool {
+		bit, ok := credmap.CapNamed(name)
+		return ok && r.Held.Has(bit)
+	})
 }
 
 // byFileCap lists what cap_checkpoint_restore is good for: the numbers, and

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/plan"
@@ -92,6 +93,17 @@ func (d Decision) Refused() []Judged {
 		}
 	}
 	return out
+}
+
+// Because gives every want that nobody granted the same reason.
+func (d Decision) Because(why string) Decision {
+	d.Wants = slices.Clone(d.Wants)
+	for i := range d.Wants {
+		if !d.Wants[i].Granted {
+			d.Wants[i].Nearest = why
+		}
+	}
+	return d
 }
 
 // here says whether the image is of this host. A host without a name is no

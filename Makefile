@@ -15,7 +15,7 @@ demo: build
 	@./testdata/demo/demo bin
 
 test:
-	@$(need) gcc python3 javac node sqlite3 ssh-keygen swtpm qemu-system-x86_64
+	@$(need) gcc python3 javac node sqlite3 ssh-keygen openssl swtpm qemu-system-x86_64
 	go vet ./...
 	go test -timeout 20m ./...
 

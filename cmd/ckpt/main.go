@@ -64,7 +64,7 @@ func run(args []string, in, out, errs *os.File) int {
 		return cli.OK
 	}
 	if err != nil {
-		s.speaker.Error(err)
+		s.speaker.Error(tpmAdvice(err))
 	}
 	return exitCode(err)
 }
@@ -81,7 +81,7 @@ func plainly() error {
 
 func exitCode(err error) int {
 	return cli.ExitCode(err, cli.As[*dump.Refused](cli.Unsupported), cli.As[*inject.TracedError](cli.NotAllowed),
-		cli.Is(inject.ErrGone, cli.NoProcess), cli.Is(sign.ErrPassphrase, cli.NotAllowed), cli.Is(sign.ErrExposed, cli.NotAllowed))
+		cli.Is(inject.ErrGone, cli.NoProcess), cli.Is(sign.ErrPassphrase, cli.NotAllowed), cli.Is(sign.ErrTPMAuth, cli.NotAllowed), cli.Is(sign.ErrTPMLockout, cli.NotAllowed), cli.Is(sign.ErrExposed, cli.NotAllowed))
 }
 
 // flagSet makes the options of one command, whose help goes to stdout.

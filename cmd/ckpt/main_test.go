@@ -3,14 +3,20 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/ckptool/ckpt/internal/kind"
@@ -29,16 +35,59 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SSH_AUTH_SOCK", "")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ends": ends, "target": target, "image": newImage, "flip": flip},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ends": ends, "target": target, "image": newImage, "flip": flip,
+			"tpm": softTPM, "extend": extend},
 	})
 }
 
-// ends runs a command that must end with a code: ends CODE COMMAND...
+// softTPM starts a TPM, whose address goes into CKPT_TPM.
+func softTPM(ts *testscript.TestScript, _ bool, _ []string) {
+	dir, err := os.MkdirTemp("", "tpm")
+	ts.Check(err)
+	ts.Defer(func() { os.RemoveAll(dir) })
+	address := filepath.Join(dir, "tpm")
+	child(ts, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--flags", "not-need-init,startup-clear", "--server", "type=unixio,path="+address)
+	for range 500 {
+		if c, err := net.Dial("unix", address); err == nil {
+			ts.Check(c.Close())
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Setenv("CKPT_TPM", address)
+	for _, script := range []string{"right", "wrong"} {
+		ts.Check(os.Chmod(ts.MkAbs(script), 0o755))
+	}
+	for _, file := range []string{"file"} {
+		ts.Check(os.Chmod(ts.MkAbs(file), 0o600))
+	}
+}
+
+// extend changes a PCR, as other firmware would.
+func extend(ts *testscript.TestScript, _ bool, args []string) {
+	pcr, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	conn, err := net.Dial("unix", ts.Getenv("CKPT_TPM"))
+	ts.Check(err)
+	defer conn.Close()
+	_, err = tpm2.PCRExtend{
+		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)},
+		Digests:   tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{{HashAlg: tpm2.TPMAlgSHA256, Digest: make([]byte, 32)}}},
+	}.Execute(transport.FromReadWriter(conn))
+	ts.Check(err)
+}
+
+// ends runs a command that must end with a code: ends CODE COMMAND..., or, without
+// the terminal that a passphrase could be asked on, ends CODE detached COMMAND...
 func ends(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	code := 0
 	var exit *exec.ExitError
+	if args[1] == "detached" {
+		args[1] = "setsid"
+		args = slices.Insert(args, 2, "--wait")
+	}
 	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
 		code = exit.ExitCode()
 	} else if err != nil {

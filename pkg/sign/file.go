@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
@@ -59,28 +60,45 @@ func readKeyFile(path string, forbidden os.FileMode) ([]byte, error) {
 // parsePrivate decodes a private key, asking for its passphrase if it has one.
 func parsePrivate(text []byte, path string, ask func(string) ([]byte, error)) (ssh.Signer, error) {
 	key, err := ssh.ParsePrivateKey(text)
+	decrypt := ssh.ParsePrivateKeyWithPassphrase
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case err == nil:
 		return key, nil
+	case isEncryptedPKCS8(text):
+		decrypt = decryptPKCS8
+	case !errors.As(err, &locked) && isFIDO(path):
+		return nil, fmt.Errorf("%q: %w: a FIDO key signs through ssh-agent: ssh-add it, and name it agent:%s", path, ErrKey, path)
 	case !errors.As(err, &locked):
 		return nil, fmt.Errorf("%q: %w: %w", path, ErrKey, err)
-	case ask == nil:
+	}
+	if ask == nil {
 		return nil, fmt.Errorf("%q: %w, and nobody to ask", path, ErrPassphrase)
 	}
-	return unlock(text, path, ask)
+	return unlock(text, path, ask, decrypt)
 }
 
-func unlock(text []byte, path string, ask func(string) ([]byte, error)) (ssh.Signer, error) {
+// isFIDO says whether a key is in a token, by its public half. Its file holds no
+// private key, only what the token wants to be shown.
+func isFIDO(path string) bool {
+	pub, err := readPublic(path + ".pub")
+	return err == nil && strings.HasPrefix(pub.Type(), "sk-")
+}
+
+// unlock tries what ask answers with decrypt, which takes a text and a passphrase.
+func unlock(text []byte, path string, ask func(string) ([]byte, error), decrypt func(text, passphrase []byte) (ssh.Signer, error)) (ssh.Signer, error) {
 	for range maxTries {
 		passphrase, err := ask(fmt.Sprintf("key %q", path))
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w: %w", path, ErrPassphrase, err)
 		}
-		key, err := ssh.ParsePrivateKeyWithPassphrase(text, passphrase)
+		key, err := decrypt(text, passphrase)
 		clear(passphrase)
+		if err == nil {
+			return key, nil
+		}
 		if !errors.Is(err, x509.IncorrectPasswordError) {
-			return key, err
+			return nil, fmt.Errorf("%q: %w: %w", path, ErrKey, err)
 		}
 	}
 	return nil, fmt.Errorf("%q: %w: wrong %d times", path, ErrPassphrase, maxTries)

@@ -52,7 +52,7 @@ type Query struct {
 	// Key made the signature; it may be a certificate.
 	Key ssh.PublicKey
 	// Principal is who the signer claims to be. Empty asks for the name that the
-	// file, or the certificate, gives the key; patterns alone give none.
+	// file, or the certificate, gives the key, else its fingerprint, if patterns fit.
 	Principal string
 	// Namespace is what the signature is for.
 	Namespace string

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 func TestNameWithoutAClaim(t *testing.T) {
@@ -16,6 +18,9 @@ func TestNameWithoutAClaim(t *testing.T) {
 		{"alice " + key, "alice", "alice"},
 		{"*@site,alice@site,bob " + key, "alice", "alice@site"},
 		{"*,!alice " + key, "alice", ""},
+		{"*,!bob " + key, "alice", ""},
+		{"*@site " + key, "alice", ""},
+		{"* " + key, "alice", ssh.FingerprintSHA256(b.signers["alice"].key)},
 		{"alice,!al* " + key, "alice", ""},
 		{"*" + ca, "cert", "alice"},
 		{"alice" + ca, "cert-two", "alice"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -71,6 +72,11 @@ func (l *Line) principal(q Query) (string, error) {
 		return q.Principal, nil
 	}
 	names := plainNames(l.Principals)
+	if !strings.Contains(l.Principals, "!") {
+		// A line that has patterns only can still know a key by what it is, unless
+		// it says who the key's owner may not be.
+		names = append(names, ssh.FingerprintSHA256(q.Key))
+	}
 	if cert, ok := q.Key.(*ssh.Certificate); ok {
 		names = cert.ValidPrincipals
 	}

@@ -6,8 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/pkg/image"
@@ -49,7 +53,8 @@ func wish(w wishes, _ *kind.Host) []plan.Step {
 	return []plan.Step{s}
 }
 
-// tell is the check of a record, a part of its decoding.
+// tell is the check of a record, a part of its decoding. Lines come in any
+// number and order.
 func tell(wishes) error {
 	tasks, err := filepath.Glob("/proc/self/task/*/status")
 	for _, path := range tasks {
@@ -57,16 +62,37 @@ func tell(wishes) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("thread")
-		for line := range strings.Lines(string(text)) {
-			switch name, value, _ := strings.Cut(line, ":"); name {
+		line := "thread"
+		for field := range strings.Lines(string(text)) {
+			switch name, value, _ := strings.Cut(field, ":"); name {
 			case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb":
-				fmt.Printf(" %s=%s", name, strings.Join(strings.Fields(value), ","))
+				line += " " + name + "=" + strings.Join(strings.Fields(value), ",")
+			case "Umask":
+				fmt.Println("umask", strings.TrimSpace(value))
 			}
 		}
-		fmt.Println()
+		fmt.Println(line)
 	}
+	dir, _ := os.Getwd()
+	fmt.Println("directory", dir)
+	fmt.Println("environment", os.Environ())
+	fmt.Println("zone", time.Now().Location())
+	for _, which := range []unix.ItimerWhich{unix.ITIMER_REAL, unix.ITIMER_VIRTUAL, unix.ITIMER_PROF} {
+		it, err := unix.Getitimer(which)
+		fmt.Println("timer", which, it.Value.Sec+it.Value.Usec, err)
+	}
+	tellFDs()
 	return err
+}
+
+// tellFDs tells of descriptors beside the standard ones, but for the runtime's.
+func tellFDs() {
+	fds, _ := kernelio.OpenFDs()
+	for n, link := range fds {
+		if n > 2 && !strings.HasPrefix(link, "anon_inode:[event") && !strings.HasPrefix(link, "/proc/") {
+			fmt.Println("descriptor", link)
+		}
+	}
 }
 
 // wishing writes an unsigned image of one process that asks for all that the

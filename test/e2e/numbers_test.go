@@ -35,20 +35,6 @@ func userScript(t *testing.T, file, interpreter string) []string {
 	return append(argv, copied)
 }
 
-// userDir makes a directory of the user's in a place that she can reach.
-func userDir(t *testing.T, uid uint32) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(shared.temp, "user")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(dir, int(uid), int(uid)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // userImage is an image that the user has made and can read.
 func (j *job) userImage() string {
 	j.t.Helper()

@@ -65,64 +65,88 @@ func receive(sock, n int) plan.Call {
 		plan.Int(unix.MSG_CMSG_CLOEXEC)}, Ret: plan.Exactly(1)}
 }
 
-// place has a process take its descriptors, at their numbers. They arrive at the
-// lowest free numbers in ascending order, so the i-th, which belongs at a
-// number of at least i, can be moved there from the last to the first without
-// ever meeting one that is not moved yet. A table of more than one message is
-// filled from the top, a message at a time: no socket holds many of them. The
-// last is yet to be waited for.
+// place has a process take its descriptors, at their numbers, and is yet to be
+// waited for. What it has not by hand is sent to it, and arrives at the lowest
+// free numbers in ascending order, so the i-th, which belongs at a number of at
+// least i, can be moved there from the last to the first without ever meeting
+// one that is not moved yet. Many are sent from the top, a message at a time: no
+// socket holds them all.
 func (s *session) place(b *body, fds []kind.FDNode) error {
-	for end := len(fds); ; {
-		from := max(0, end-kernelio.MaxSCM)
-		if err := s.placeSome(b, fds[from:end]); err != nil || from == 0 {
+	var cs []plan.Call
+	var sent []kind.FDNode
+	for _, fd := range fds {
+		b.used[int(fd.Num)] = true
+		if from, ok := s.handed[s.source(fd)]; ok {
+			cs = append(cs, dup3(from, int(fd.Num), cloexec(fd)))
+		} else {
+			sent = append(sent, fd)
+		}
+	}
+	for {
+		some := sent[max(0, len(sent)-kernelio.MaxSCM):]
+		sent = sent[:len(sent)-len(some)]
+		take, err := s.take(some)
+		if err != nil {
 			return err
 		}
-		if err := s.await(b); err != nil {
+		if len(sent) == 0 { // the numbers of those that were handed may be free only now
+			return s.placeLast(b, append(take, cs...), len(some) > 0)
+		}
+		if err := s.run(b, take...); err != nil {
 			return err
 		}
-		end = from
 	}
 }
 
-func (s *session) placeSome(b *body, fds []kind.FDNode) error {
+// placeLast begins the last program of place.
+func (s *session) placeLast(b *body, cs []plan.Call, sent bool) error {
+	if err := s.send(b, cs...); err != nil {
+		return err
+	}
+	if sent {
+		b.space.End(b.leader) // what was sent is its own, whoever comes next
+	}
+	return nil
+}
+
+// take sends descriptors, and returns the calls that place them.
+func (s *session) take(fds []kind.FDNode) ([]plan.Call, error) {
+	if len(fds) == 0 {
+		return nil, nil
+	}
 	var mine []int
 	for _, fd := range fds {
-		ours, ok := s.made[fd.File.Main()]
+		ours, ok := s.made[s.source(fd)]
 		if !ok {
-			return fmt.Errorf("descriptor %d: nothing made %s", fd.Num, fd.File.Main())
-		}
-		if own, is := s.made[fd.File.Stream(int(fd.Num))]; is && fd.Num <= 2 {
-			ours = own // each standard stream is reconnected to the like of rstr's
+			return nil, fmt.Errorf("descriptor %d: nothing made %s", fd.Num, fd.File.Main())
 		}
 		mine = append(mine, int(ours))
 	}
 	if err := kernelio.SendFDs(s.socket.Int(), []byte{0}, mine...); err != nil {
-		return fmt.Errorf("handing them over: %w", err)
+		return nil, fmt.Errorf("handing them over: %w", err)
 	}
 	cs := []plan.Call{receive(s.ctl, len(mine))}
 	for i := len(fds) - 1; i >= 0; i-- {
-		cs = append(cs, b.put(i, int(fds[i].Num), fds[i].CloExec)...)
+		cs = append(cs, put(i, fds[i])...)
 	}
-	if err := s.send(b, cs...); err != nil {
-		return err
-	}
-	b.space.End(b.leader) // what was sent is its own, whoever comes next
-	return nil
+	return cs, nil
 }
 
-// put moves descriptor from to number to.
-func (b *body) put(from, to int, cloexec bool) []plan.Call {
-	b.used[to] = true
-	if from == to {
-		if cloexec {
-			return nil // it arrived so
-		}
-		return []plan.Call{{Nr: unix.SYS_FCNTL, Args: []plan.Arg{plan.Int(to), plan.Int(unix.F_SETFD), plan.Int(0)}}}
+// put moves descriptor from to its number.
+func put(from int, fd kind.FDNode) []plan.Call {
+	to := int(fd.Num)
+	switch {
+	case from != to:
+		return []plan.Call{dup3(from, to, cloexec(fd)), closeCall(from)}
+	case fd.CloExec:
+		return nil // it arrived so
 	}
-	flags := 0
-	if cloexec {
-		flags = unix.O_CLOEXEC
+	return []plan.Call{{Nr: unix.SYS_FCNTL, Args: []plan.Arg{plan.Int(to), plan.Int(unix.F_SETFD), plan.Int(0)}}}
+}
+
+func cloexec(fd kind.FDNode) int {
+	if fd.CloExec {
+		return unix.O_CLOEXEC
 	}
-	dup := plan.Call{Nr: unix.SYS_DUP3, Args: []plan.Arg{plan.Int(from), plan.Int(to), plan.Int(flags)}, Ret: plan.Exactly(int64(to))}
-	return []plan.Call{dup, closeCall(from)}
+	return 0
 }

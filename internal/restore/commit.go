@@ -8,7 +8,6 @@ import (
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kind"
-	"github.com/ckptool/ckpt/internal/plan"
 )
 
 // commit lets the whole tree run, in one event. Before it every thread is
@@ -133,20 +132,12 @@ func (s *session) readXStates() ([]byte, error) {
 	return s.img.ReadBlob(s.manifest.Blobs[s.tree.XState-1], maxXState*uint64(len(s.threads)))
 }
 
-// forgetSocket closes the tasks' end of the socket.
+// forgetSocket closes the tasks' end of the socket, if they have it yet.
 func (s *session) forgetSocket() error {
-	var all []*body
-	for _, t := range s.tree.FDTables {
-		b, err := s.rep(plan.Ref{Site: plan.FDTable, ID: t.ID})
-		if err != nil {
-			return err
-		}
-		if err := s.send(b, closeCall(s.ctl)); err != nil {
-			return err
-		}
-		all = append(all, b)
+	if s.ctl == 0 {
+		return nil
 	}
-	return s.await(all...)
+	return s.inTables(closeCall(s.ctl))
 }
 
 // release lets all threads go. The tree runs, whatever is reported.

@@ -35,7 +35,7 @@ func (s *session) embodyStub() error {
 		return nil
 	}
 	s.program, s.born, s.aside = s.programs(), map[uint32][]moved{}, map[uint32]bool{}
-	b := &body{node: &s.tree.Tasks[0], space: s.stub.Space, leader: s.stub.Thread, used: map[int]bool{s.ctl: true}}
+	b := &body{node: &s.tree.Tasks[0], space: s.stub.Space, leader: s.stub.Thread, used: s.newTable()}
 	return s.execute(b, s.program[b.node.MM])
 }
 

@@ -165,34 +165,10 @@ func (s *session) newStub() error {
 	}
 	s.socket = mine
 	defer theirs.Close()
-	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: []int{theirs.Int()}, Barrier: s.barrier,
+	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: append([]int{theirs.Int()}, s.hand()...), Barrier: s.barrier,
 		Ambient: s.ambient()})
 	if err != nil {
 		return err
 	}
-	return s.moveSocket()
-}
-
-// moveSocket brings the tasks' end of the socket out of the way of all
-// descriptors that will have numbers, and closes everything else: whatever
-// this program was started with must not reach the tree.
-func (s *session) moveSocket() error {
-	for _, t := range s.tree.FDTables {
-		if n := len(t.FDs); n > 0 {
-			s.ctl = max(s.ctl, int(t.FDs[n-1].Num)+1)
-		}
-	}
-	s.ctl = max(s.ctl, 1)
-	p := newProgram(s, nil)
-	dup := plan.Call{Nr: unix.SYS_DUP3, Args: []plan.Arg{plan.Int(0), plan.Int(s.ctl), plan.Int(unix.O_CLOEXEC)}, Ret: plan.Exactly(int64(s.ctl))}
-	for _, c := range []plan.Call{dup, closeRange(0, uint32(s.ctl-1)), closeRange(uint32(s.ctl+1), ^uint32(0))} {
-		if err := p.Add(c, nil); err != nil {
-			return err
-		}
-	}
-	return s.stub.Space.Run(s.stub.Thread, p.Inject)
-}
-
-func closeRange(first, last uint32) plan.Call {
-	return plan.Call{Nr: unix.SYS_CLOSE_RANGE, Args: []plan.Arg{plan.Int(first), plan.Int(last), plan.Int(0)}}
+	return s.settleStub()
 }

@@ -104,7 +104,7 @@ func (s *session) build() error {
 		s.open, s.makeTasks, s.giveUp,
 		s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill, s.renumber,
-		s.placeAll, s.stage(plan.Settle),
+		s.placeAll, s.stage(plan.Settle), s.takeAway,
 		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
 		s.stage(plan.Arm), s.stage(plan.Creds), s.stage(plan.Seal),
 	} {

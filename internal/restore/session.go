@@ -28,7 +28,8 @@ type session struct {
 	program  map[uint32]kind.InodeRef // which one
 	aside    map[uint32]bool          // of those, the address spaces that were cloned from an emptied one
 	executes bool                     // address spaces execute their files
-	ctl      int                      // the number of the tasks' end in every table
+	ctl      int                      // the number of the tasks' end in every table; 0: it is closed
+	handed   map[plan.Ref]int         // descriptors that came with the stub, and their numbers in every table
 	bodies   map[uint32]*body
 	made     map[plan.Ref]int64 // results of calls in the tool
 	inTask   map[plan.Ref]int64 // results of calls in tasks
@@ -102,6 +103,9 @@ func (n *names) FD(r plan.Ref) (int, error) {
 		return n.of(n.s.made, r)
 	}
 	fd, ok := n.fds[r]
+	if !ok {
+		fd, ok = n.s.handed[r]
+	}
 	if !ok {
 		return 0, fmt.Errorf("%s was not brought there", r)
 	}

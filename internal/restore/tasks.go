@@ -120,13 +120,21 @@ func (t *turn) add(p *progress, c plan.Call, s *session) {
 // needFDs notes the descriptors of the tool that a call names.
 func (t *turn) needFDs(args []plan.Arg, s *session) {
 	for _, a := range args {
-		if _, ours := s.made[a.Ref]; a.Kind == plan.ArgFD && ours && !t.made[a.Ref] && !t.needed(a.Ref) {
+		if a.Kind == plan.ArgFD && s.mustBring(a.Ref) && !t.made[a.Ref] && !t.needed(a.Ref) {
 			t.needs = append(t.needs, a.Ref)
 		}
 		for _, r := range a.Relocs {
 			t.needFDs([]plan.Arg{r.Arg}, s)
 		}
 	}
+}
+
+// mustBring says whether a task has a descriptor of the tool's only if it is
+// sent.
+func (s *session) mustBring(r plan.Ref) bool {
+	_, ours := s.made[r]
+	_, there := s.handed[r]
+	return ours && !there
 }
 
 func (t *turn) needed(r plan.Ref) bool {

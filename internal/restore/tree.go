@@ -178,7 +178,7 @@ func (s *session) clone(b *body, births []birth) error {
 }
 
 func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
-	nb := &body{node: x.node, threads: map[uint32]*inject.Thread{}, used: map[int]bool{s.ctl: true}}
+	nb := &body{node: x.node, threads: map[uint32]*inject.Thread{}, used: s.newTable()}
 	if parent != nil {
 		nb.session, nb.group = parent.session, parent.group
 	}

@@ -82,7 +82,13 @@ func openTPM(address string) (io.ReadWriteCloser, error) {
 	case fs.ModeSocket:
 		return net.DialTimeout("unix", address, tpmDial)
 	case fs.ModeDevice | fs.ModeCharDevice:
-		return os.OpenFile(address, os.O_RDWR, 0)
+		f, err := os.OpenFile(address, os.O_RDWR, 0)
+		if err == nil {
+			// A TPM's device that is read before its answer is there says that it has
+			// none (drivers/char/tpm/tpm-dev-common.c), unless it may block. Fd sees to that.
+			f.Fd()
+		}
+		return f, err
 	}
 	return nil, fmt.Errorf("%q is neither a device nor a socket", address)
 }

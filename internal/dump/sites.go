@@ -18,7 +18,7 @@ func (s *session) gather() error {
 			return fmt.Errorf("%s: %w", p.name(), err)
 		}
 	}
-	for _, step := range []func() error{s.share, s.gatherFDs, s.gatherFS, s.gatherMMs, s.gatherNamespaces} {
+	for _, step := range []func() error{s.share, s.gatherFDs, s.gatherFS, s.gatherMMs, s.gatherNamespaces, s.findOutside} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -96,6 +96,7 @@ type FileSite struct {
 	Info    *abi.FDInfo
 	Stat    Stat
 	Inode   *InodeSite // nil for the anonymous inode (eventfd, epoll, ...)
+	Outside string     // a process above the tree that has the pipe, socket or description too
 	Do      Doer
 }
 
@@ -125,6 +126,8 @@ type InodeSite struct {
 	// a size in whole pages, and for the rest what such an inode usually has.
 	Unheld bool
 	Route  MapRoute
+	// Outside names a process above the tree that shares the memory.
+	Outside string
 }
 
 // MapRoute is the way by which the inode behind a mapping was found.

@@ -58,6 +58,9 @@ func hugeShift(i *kind.InodeSite) (uint8, error) {
 	if i.Stat.FSType != unix.HUGETLBFS_MAGIC {
 		return 0, nil
 	}
+	for _, m := range i.Mappings {
+		return uint8(bits.TrailingZeros64(m.VMA.KernelPageSize)), nil
+	}
 	r, err := i.Do(plan.Call{Nr: unix.SYS_FSTATFS, Args: []plan.Arg{plan.FD(i.Ref().Main()), plan.Out(statfsBytes)}})
 	if err != nil {
 		return 0, fmt.Errorf("asking for its page size: %w", err)

@@ -70,6 +70,7 @@ func All() kind.Table {
 		HugeInode(),
 		MapRoute(),
 		UnsupportedInode(),
+		OutsideMemory(),
 
 		// Open file descriptions, and the inodes that belong to them.
 		File(),
@@ -94,5 +95,6 @@ func All() kind.Table {
 		Socket(),
 		UnsupportedSocket(),
 		UnsupportedFile(),
+		Outside(),
 	}
 }

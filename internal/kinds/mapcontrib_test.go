@@ -1,14 +1,12 @@
 package kinds
 
 import (
-	"encoding/binary"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/kind"
-	"github.com/ckptool/ckpt/internal/plan"
 )
 
 const plainLine = "100000000000-100000010000 rw-p 00000000 00:00 0 "
@@ -77,14 +75,9 @@ func TestGuardCheck(t *testing.T) {
 func TestHugetlb(t *testing.T) {
 	i := &kind.InodeSite{ID: 5, Path: "/anon_hugepage", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC, Size: 4 << 20}}
 	const line = "100000000000-100000400000 rw-p 00000000 00:10 8 /anon_hugepage (deleted)"
-	_, got := taken(t, Filemap(), nil, of(vma(t, line, "rd wr mr mw me de ht"), i))
+	_, got := taken(t, Filemap(), nil, of(vma(t, line, "rd wr mr mw me de ht", "KernelPageSize:     2048 kB"), i))
 	wantPlan(t, got, "create: !file:inode 5:r !limit:hugetlb openat@tool(-100,{inode 5},524544)->inode 5.1 "+
 		"mmap@mapping 7(17592186044416,4194304,3,1048578,{inode 5.1},0)=17592186044416")
-	i.Do = func(c plan.Call) (plan.Result, error) {
-		r := make([]byte, statfsBytes)
-		binary.LittleEndian.PutUint64(r[8:], 2<<20)
-		return plan.Result{Out: [][]byte{r}}, nil
-	}
 	_, got = taken(t, HugeInode(), nil, i)
 	wantPlan(t, got, "create: !map-files mmap@tool(17712445128704,4194304,3,1410613281,-1,0)=17712445128704 "+
 		"openat@tool(-100,2f70726f632f73656c662f6d61705f66696c65732f3130316330303030303030302d31303163303034303030303000,524290)->inode 7 munmap@tool(17712445128704,4194304)=0")

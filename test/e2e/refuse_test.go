@@ -203,6 +203,19 @@ func TestTerminalInside(t *testing.T) {
 	j.goesOn(3)
 }
 
+// TestSharedOutside: what a process above the tree has as well is refused, each by name; where that process is part of the tree it is not.
+func TestSharedOutside(t *testing.T) {
+	t.Parallel()
+	j := fixture(t, "unsupported_outside")
+	child := harness.Tree(j.pid)[1]
+	res := ckpt(t, "--sign", "--kill", "-o", j.image(), strconv.Itoa(child))
+	refusal(t, res, cli.Unsupported, "pipe:[", "socket:[", "anon_inode:[eventfd]", "/dev/zero", "of 6 objects",
+		fmt.Sprintf("process %d (unsupported_out), outside of the tree, has it too", j.pid))
+	j.goesOn(2)
+	j.cycle()
+	j.goesOn(2)
+}
+
 // TestUsage: a command line without sense is met with its own exit code and advice.
 func TestUsage(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ test:
 	go test -timeout 20m ./...
 
 bench:
-	@$(need) gcc python3 javac
+	@$(need) gcc python3 javac ssh-keygen swtpm
 	go run ./bench
 
 install: build

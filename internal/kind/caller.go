@@ -42,6 +42,9 @@ type Creds struct {
 	NoNewPrivs bool          `cbor:"6,keyasint,omitempty"`
 }
 
+// Wears is the record of a thread that says whose it is.
+type Wears interface{ Wears() Creds }
+
 // Equal says whether two threads may do exactly the same.
 func (c Creds) Equal(d Creds) bool {
 	return c.UID == d.UID && c.GID == d.GID && slices.Equal(c.Groups, d.Groups) &&

@@ -79,6 +79,9 @@ func (r credsRecord) check() error {
 	return nil
 }
 
+// Wears implements kind.Wears.
+func (r *credsRecord) Wears() kind.Creds { return r.Creds }
+
 // plan is empty where the thread is born with just these credentials.
 func (r credsRecord) plan(h *kind.Host) []plan.Step {
 	caller := h.Caller

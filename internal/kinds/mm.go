@@ -163,7 +163,7 @@ func (r mmRecord) plan(h *kind.Host) []plan.Step {
 	}
 	exe := r.Exe.Slot(kind.SlotRead)
 	return []plan.Step{
-		{Stage: plan.Create, Text: "open the executable file", Ops: []plan.Op{reopen(r.Exe, unix.O_RDONLY, exe)}},
+		{Stage: plan.Create, Text: "open the executable file", Needs: openNeeds(r.Exe, unix.O_RDONLY), Ops: []plan.Op{reopen(r.Exe, unix.O_RDONLY, exe)}},
 		{Stage: plan.Create, Text: "set the layout of memory and the executable file",
 			Needs: []plan.Need{{Demand: "exe-link", Why: "/proc/PID/exe is to lead to the program"}},
 			Ops:   []plan.Op{r.set(h, plan.FD(exe))}},

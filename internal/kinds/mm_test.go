@@ -38,7 +38,7 @@ func TestMM(t *testing.T) {
 		0x7ffc00020100, 0x7ffc00020110, 0x7ffc00020110, 0x7ffc00020200, 0) + "\x70\x00\x00\x00\x00\x00\x00\x00"
 	hex := func(s string) string { return strings.TrimSuffix(showArg(plan.Buf([]byte(s+"\xff"))), "ff") }
 	wantPlan(t, got,
-		"create: openat@tool(-100,{inode 5},524544)->inode 5.1",
+		"create: !file:inode 5:r openat@tool(-100,{inode 5},524544)->inode 5.1",
 		"create: !exe-link prctl@mm 7(35,14,"+hex(layout)+"[88:8="+hex(auxv)+"][100:4={inode 5.1}],104,0)")
 }
 

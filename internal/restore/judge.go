@@ -40,6 +40,7 @@ func (p *prospect) wants(o *Options) []policy.Want {
 			w.add(p.steps[i].name()+": "+p.steps[i].Text, n)
 		}
 	}
+	w.memories(p)
 	return w.all
 }
 

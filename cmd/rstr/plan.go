@@ -178,7 +178,7 @@ func (f *forecast) write(out io.Writer) error {
 		if n.more > 0 {
 			object += fmt.Sprintf(" and %d more", n.more)
 		}
-		line("need", n.Demand, object, n.Why, n.who())
+		line("need", n.Demand, n.who(), object, n.Why)
 	}
 	for _, l := range f.Lost {
 		line("lost", l)

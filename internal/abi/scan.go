@@ -36,7 +36,8 @@ func scanInt32s(val []byte, dst *[]int32) bool {
 }
 
 func scanIDs(val []byte, dst *IDs) bool {
-	f := fields(val)
+	var room [4][]byte
+	f := appendFields(room[:0], val)
 	return len(f) == 4 && scan(f[0], 10, &dst.Real) && scan(f[1], 10, &dst.Effective) &&
 		scan(f[2], 10, &dst.Saved) && scan(f[3], 10, &dst.FS)
 }

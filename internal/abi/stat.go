@@ -65,7 +65,8 @@ func ParseStat(text []byte) (*Stat, error) {
 		return nil, syntax("stat", text, "no pid and name")
 	}
 	s.Comm = string(text[open+1 : end])
-	f := fields(bytes.TrimSuffix(text[end+1:], []byte{'\n'}))
+	var room [64][]byte
+	f := appendFields(room[:0], bytes.TrimSuffix(text[end+1:], []byte{'\n'}))
 	if len(f) < 50 {
 		return nil, syntax("stat", text, "fewer fields than Linux 3.5 has")
 	}

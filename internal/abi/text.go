@@ -51,8 +51,9 @@ func trimLeft(b []byte) []byte {
 }
 
 // fields is bytes.Fields for blanks only.
-func fields(b []byte) [][]byte {
-	var out [][]byte
+func fields(b []byte) [][]byte { return appendFields(nil, b) }
+
+func appendFields(out [][]byte, b []byte) [][]byte {
 	for b = trimLeft(b); len(b) > 0; {
 		var f []byte
 		f, b = cutField(b)

@@ -192,6 +192,9 @@ func (s *session) askThreads(qs []*question, spaces map[int]*inject.Space) (err 
 		started = append(started, q)
 	}
 	for _, q := range started {
+		spaces[q.process].End(q.thread)
+	}
+	for _, q := range started {
 		if e := spaces[q.process].Finish(q.thread); e != nil {
 			err = errors.Join(err, s.asking(q, e))
 			continue

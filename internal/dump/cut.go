@@ -40,11 +40,18 @@ type cutting struct {
 func (s *session) readMaps() error {
 	c := cutting{map[*kind.MMSite][]abi.SmapsVMA{}, map[*kind.MMSite][]*origin{}}
 	s.vmas = c.vmas
-	for _, mm := range s.mms {
-		var err error
-		if c.vmas[mm], err = s.byPID[int(mm.Task.PID)].dir.Smaps(); err != nil {
-			return fmt.Errorf("memory of %s: %w", taskName(mm.Task), err)
+	vmas := make([][]abi.SmapsVMA, len(s.mms))
+	err := parallel(len(s.mms), func(i int) (err error) {
+		if vmas[i], err = s.byPID[int(s.mms[i].Task.PID)].dir.Smaps(); err != nil {
+			err = fmt.Errorf("memory of %s: %w", taskName(s.mms[i].Task), err)
 		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, mm := range s.mms {
+		c.vmas[mm] = vmas[i]
 	}
 	if len(s.mms) < 2 {
 		return nil

@@ -2,6 +2,8 @@ package dump
 
 import (
 	"fmt"
+	"slices"
+	"sort"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +24,9 @@ func (s *session) gatherMMs() error {
 		if err := s.gatherMM(mm); err != nil {
 			return fmt.Errorf("memory of %s: %w", taskName(mm.Task), err)
 		}
+	}
+	if err := s.scanAll(); err != nil {
+		return err
 	}
 	return s.measure()
 }
@@ -46,34 +51,67 @@ func (s *session) gatherMM(mm *kind.MMSite) error {
 		s.mappings = append(s.mappings, m)
 		mm.Mappings = append(mm.Mappings, m)
 	}
-	return s.scan(mm)
+	return nil
+}
+
+// scanAll finds the pages that must travel.
+func (s *session) scanAll() error {
+	pages := make([]image.Extents, len(s.mms))
+	err := parallel(len(s.mms), func(i int) (err error) {
+		if pages[i], err = s.scan(s.mms[i]); err != nil {
+			err = fmt.Errorf("memory of %s: %w", taskName(s.mms[i].Task), err)
+		}
+		return err
+	})
+	for i, mm := range s.mms {
+		s.pages[mm] = pages[i]
+	}
+	return err
 }
 
 // scan finds the pages of an address space that must travel, and the guard
-// pages (MADV_GUARD_INSTALL) of its mappings.
-func (s *session) scan(mm *kind.MMSite) error {
+// pages (MADV_GUARD_INSTALL) of its mappings. It asks in one call for all
+// mappings between two that are not private.
+func (s *session) scan(mm *kind.MMSite) (pages image.Extents, err error) {
 	pm, err := s.byPID[int(mm.Task.PID)].dir.Pagemap()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer pm.Close()
-	for _, m := range mm.Mappings {
-		if !private(m) {
+	for rest := mm.Mappings; len(rest) > 0; {
+		n := slices.IndexFunc(rest, func(m *kind.MappingSite) bool { return !private(m) })
+		if n == 0 {
+			rest = rest[1:]
 			continue
 		}
-		regions, err := pm.Scan(m.VMA.Start, m.VMA.End, wanted)
+		if n < 0 {
+			n = len(rest)
+		}
+		regions, err := pm.Scan(rest[0].VMA.Start, rest[n-1].VMA.End, wanted)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, r := range regions {
 			if r.Categories&abi.PageIsGuard != 0 {
-				m.Guards = append(m.Guards, [2]uint64{r.Start, r.End})
+				guard(rest[:n], r)
 				continue
 			}
-			s.pages[mm] = join(s.pages[mm], image.Extent{Off: r.Start, Len: r.End - r.Start})
+			pages = join(pages, image.Extent{Off: r.Start, Len: r.End - r.Start})
 		}
+		rest = rest[n:]
 	}
-	return nil
+	return pages, nil
+}
+
+// guard notes guard pages at the mappings that they are of.
+func guard(among []*kind.MappingSite, r abi.PageRegion) {
+	first := sort.Search(len(among), func(i int) bool { return among[i].VMA.End > r.Start })
+	for _, m := range among[first:] {
+		if m.VMA.Start >= r.End {
+			break
+		}
+		m.Guards = append(m.Guards, [2]uint64{max(r.Start, m.VMA.Start), min(r.End, m.VMA.End)})
+	}
 }
 
 // wanted asks for the pages that hold what no file holds (anonymous, in

@@ -3,6 +3,7 @@ package dump
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
@@ -50,27 +51,80 @@ func (s *session) choose(o *object, among []kind.Kind) {
 	}
 }
 
+// written is what the kinds made of an object.
+type written struct {
+	records []image.Record
+	refused []*kind.Unsupported
+}
+
+// write makes the records of all objects. Bulk data has its place in the
+// image, so that objects which may have some take their turns.
+func (s *session) write(objects []*object) error {
+	out := make([]*written, len(objects))
+	var others []int
+	for i, o := range objects {
+		if o.at != plan.Inode && o.at != plan.OpenFile {
+			others = append(others, i)
+			continue
+		}
+		var err error
+		if out[i], err = o.write(s); err != nil {
+			return err
+		}
+	}
+	err := parallel(len(others), func(k int) (err error) {
+		i := others[k]
+		out[i], err = objects[i].write(slight{s})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, w := range out {
+		n += len(w.records)
+	}
+	s.records = make([]image.Record, 0, n)
+	for _, w := range out {
+		s.records = append(s.records, w.records...)
+		s.refused = append(s.refused, w.refused...)
+	}
+	return nil
+}
+
 // write makes the records of an object.
-func (s *session) write(o *object) error {
+func (o *object) write(d kind.Dump) (*written, error) {
+	w := &written{records: make([]image.Record, 0, len(o.kinds))}
 	for _, u := range o.kinds {
 		if len(u.asked) < len(u.calls) {
 			continue // it could not be asked, and was refused for that
 		}
-		body, err := u.kind.Dump(s, o.site, u.asked)
+		body, err := u.kind.Dump(d, o.site, u.asked)
 		var no *kind.Unsupported
 		if errors.As(err, &no) {
-			s.refuse(o.name(), no)
+			w.refused = append(w.refused, refusal(o.name(), no))
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", o.name(), u.kind.Name(), err)
+			return nil, fmt.Errorf("%s: %s: %w", o.name(), u.kind.Name(), err)
 		}
-		s.records = append(s.records, image.Record{
+		w.records = append(w.records, image.Record{
 			Site: uint8(o.at), ID: o.id, Kind: u.kind.Name(), Version: u.kind.Version(), Body: body,
 		})
 	}
-	return nil
+	return w, nil
 }
+
+// slight is a Dump for objects that have no bulk data.
+type slight struct{ kind.Dump }
+
+var errBulk = errors.New("bulk data of an object that may have none")
+
+// Content implements kind.Dump.
+func (slight) Content(*kind.InodeSite) (kind.BlobRef, error) { return 0, errBulk }
+
+// Blob implements kind.Dump.
+func (slight) Blob(io.ReaderAt, []image.Extent) (kind.BlobRef, error) { return 0, errBulk }
 
 // objects lists everything that kinds are asked about, in the order in which
 // records stand in an image: what others refer to comes first.

@@ -129,10 +129,8 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 	if err := s.ask(objects); err != nil {
 		return nil, err
 	}
-	for _, obj := range objects {
-		if err := s.write(obj); err != nil {
-			return nil, err
-		}
+	if err := s.write(objects); err != nil {
+		return nil, err
 	}
 	t, err := s.tree()
 	if err != nil {

@@ -68,9 +68,14 @@ type process struct {
 }
 
 func (s *session) refuse(object string, err error) {
+	s.refused = append(s.refused, refusal(object, err))
+}
+
+// refusal is why an object can't be saved.
+func refusal(object string, err error) *kind.Unsupported {
 	u := asUnsupported(err)
 	u.Object = object
-	s.refused = append(s.refused, u)
+	return u
 }
 
 func asUnsupported(err error) *kind.Unsupported {

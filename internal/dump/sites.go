@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ckptool/ckpt/internal/abi"
@@ -10,15 +11,7 @@ import (
 
 // gather finds all objects of the frozen tree.
 func (s *session) gather() error {
-	for _, p := range s.procs {
-		if p.zombie {
-			continue
-		}
-		if err := s.gatherTask(p); err != nil {
-			return fmt.Errorf("%s: %w", p.name(), err)
-		}
-	}
-	for _, step := range []func() error{s.share, s.gatherFDs, s.gatherFS, s.gatherMMs, s.gatherNamespaces, s.findOutside} {
+	for _, step := range []func() error{s.gatherTasks, s.share, s.gatherFDs, s.gatherFS, s.gatherMMs, s.gatherNamespaces, s.findOutside} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -26,54 +19,80 @@ func (s *session) gather() error {
 	return nil
 }
 
-func (s *session) gatherTask(p *process) error {
-	t := &kind.TaskSite{ID: uint32(len(s.tasks) + 1), PID: kind.PID(p.pid), Comm: p.stat.Comm,
-		Proc: newProcFiles(p.dir, 0), Stat: p.stat, Do: s.doer(nil)}
-	var err error
-	if t.Status, err = status(t.Proc); err != nil {
+// gatherTasks lists the tasks and threads and reads what they say of
+// themselves.
+func (s *session) gatherTasks() error {
+	for _, p := range s.procs {
+		if !p.zombie {
+			s.addTask(p)
+		}
+	}
+	err := parallel(len(s.threads), func(i int) error { return ofThread(s.threads[i], readThread(s.threads[i])) })
+	if err != nil {
 		return err
 	}
-	for _, tid := range p.tids {
-		th, err := s.gatherThread(p, t, tid)
-		if err != nil {
-			return fmt.Errorf("thread %d: %w", tid, err)
+	for _, th := range s.threads {
+		if err := s.peekThread(th); err != nil {
+			return ofThread(th, err)
 		}
-		t.Threads = append(t.Threads, th)
 	}
-	p.site = t
-	s.tasks = append(s.tasks, t)
 	return nil
 }
 
-func (s *session) gatherThread(p *process, t *kind.TaskSite, tid int) (*kind.ThreadSite, error) {
-	th := &kind.ThreadSite{ID: uint32(len(s.threads) + 1), TID: kind.PID(tid), Task: t, Leader: tid == p.pid,
-		Proc: newProcFiles(p.dir, tid), Do: s.doer(nil)}
-	var err error
+// ofThread says which thread an error is about.
+func ofThread(th *kind.ThreadSite, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("thread %d of %s: %w", th.TID, taskName(th.Task), err)
+}
+
+func (s *session) addTask(p *process) {
+	t := &kind.TaskSite{ID: uint32(len(s.tasks) + 1), PID: kind.PID(p.pid), Comm: p.stat.Comm,
+		Proc: newProcFiles(p.dir, 0), Stat: p.stat, Do: s.doer(nil)}
+	for _, tid := range p.tids {
+		th := &kind.ThreadSite{ID: uint32(len(s.threads) + 1), TID: kind.PID(tid), Task: t, Leader: tid == p.pid,
+			Proc: newProcFiles(p.dir, tid), Do: s.doer(nil)}
+		t.Threads = append(t.Threads, th)
+		s.threads = append(s.threads, th)
+	}
+	p.site = t
+	s.tasks = append(s.tasks, t)
+}
+
+// readThread reads what a thread says of itself. What the first one says is
+// said of its process as well.
+func readThread(th *kind.ThreadSite) (err error) {
 	if th.Status, err = status(th.Proc); err != nil {
-		return nil, err
+		return err
 	}
-	if th.Stat, err = statOf(th.Proc); err != nil {
-		return nil, err
+	if th.Leader {
+		th.Task.Status = th.Status
 	}
-	f := s.frozen[tid]
+	th.Stat, err = statOf(th.Proc)
+	return err
+}
+
+// peekThread asks the kernel for what only its tracer may know.
+func (s *session) peekThread(th *kind.ThreadSite) (err error) {
+	f := s.frozen[int(th.TID)]
 	if f == nil {
-		return nil, fmt.Errorf("it was not stopped with the others")
+		return errors.New("it was not stopped with the others")
 	}
 	f.Know(th.Status)
 	if th.RSeq, err = f.Rseq(); err != nil {
-		return nil, err
+		return err
 	}
 	if th.IOPorts, err = f.IOPorts(); err != nil {
-		return nil, err
+		return err
 	}
 	if th.Pending, err = f.PeekSignals(false); err != nil {
-		return nil, err
+		return err
 	}
 	if th.Leader {
 		th.Shared, err = f.PeekSignals(true)
 	}
-	s.threads = append(s.threads, th)
-	return th, err
+	return err
 }
 
 func status(p kind.Proc) (*abi.Status, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/inject"
@@ -151,11 +152,17 @@ func leaderFirst(tids []int, leader int) {
 type procFiles struct {
 	dir    *kernelio.ProcDir
 	prefix string // "task/TID/"
-	cache  map[string][]byte
+	mu     sync.Mutex
+	cache  map[string]procFile
+}
+
+type procFile struct {
+	text []byte
+	err  error
 }
 
 func newProcFiles(dir *kernelio.ProcDir, tid int) *procFiles {
-	p := &procFiles{dir: dir, cache: map[string][]byte{}}
+	p := &procFiles{dir: dir, cache: map[string]procFile{}}
 	if tid != 0 {
 		p.prefix = "task/" + strconv.Itoa(tid) + "/"
 	}
@@ -163,14 +170,14 @@ func newProcFiles(dir *kernelio.ProcDir, tid int) *procFiles {
 }
 
 func (p *procFiles) Read(name string) ([]byte, error) {
-	if b, ok := p.cache[name]; ok {
-		return b, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f, ok := p.cache[name]
+	if !ok {
+		f.text, f.err = p.dir.Read(p.prefix + name)
+		p.cache[name] = f
 	}
-	b, err := p.dir.Read(p.prefix + name)
-	if err == nil {
-		p.cache[name] = b
-	}
-	return b, err
+	return f.text, f.err
 }
 
 func (p *procFiles) Link(name string) (string, error) { return p.dir.Link(p.prefix + name) }

@@ -16,8 +16,7 @@ type ProcDir struct {
 	PID int
 	fd  *FD
 
-	mu  sync.Mutex
-	buf []byte
+	bufs sync.Pool // of *[]byte
 }
 
 // OpenProc opens /proc/PID.
@@ -45,30 +44,31 @@ func (p *ProcDir) Use(name string, f func([]byte) error) error {
 		return err
 	}
 	defer fd.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	text, err := p.readAll(fd)
+	buf, ok := p.bufs.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+		*buf = make([]byte, 4096)
+	}
+	defer p.bufs.Put(buf)
+	text, err := readAll(fd, buf)
 	if err != nil {
 		return err
 	}
 	return f(text)
 }
 
-// readAll reads until the end into the directory's own buffer.
-func (p *ProcDir) readAll(fd *FD) ([]byte, error) {
-	if p.buf == nil {
-		p.buf = make([]byte, 4096)
-	}
+// readAll reads until the end into a buffer, which it makes larger as needed.
+func readAll(fd *FD, buf *[]byte) ([]byte, error) {
 	for have := 0; ; {
-		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), p.buf[have:]) })
+		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), (*buf)[have:]) })
 		if err != nil {
 			return nil, failed(err, "read", fd.name)
 		}
 		if have += n; n == 0 {
-			return p.buf[:have], nil
+			return (*buf)[:have], nil
 		}
-		if have == len(p.buf) {
-			p.buf = append(p.buf, make([]byte, len(p.buf))...)
+		if have == len(*buf) {
+			*buf = append(*buf, make([]byte, len(*buf))...)
 		}
 	}
 }

@@ -40,14 +40,12 @@ func Label() kind.Kind {
 }
 
 // dumpLabel reads the label; without a module the kernel says EINVAL, or has
-// no such file.
+// no such file, for one thread as for all.
 func dumpLabel(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (labelRecord, error) {
-	text, err := t.Proc.Read("attr/current")
+	_, err := t.Task.Threads[0].Proc.Read("attr/current")
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
 		return labelRecord{}, nil
 	}
-	if err != nil {
-		return labelRecord{}, err
-	}
-	return labelRecord{strings.TrimRight(string(text), "\n\x00")}, nil
+	text, err := t.Proc.Read("attr/current")
+	return labelRecord{strings.TrimRight(string(text), "\n\x00")}, err
 }

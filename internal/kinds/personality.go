@@ -1,16 +1,17 @@
 package kinds
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 )
+
+// askPersonality is the value that changes nothing.
+const askPersonality = ^uint32(0)
 
 type personalityRecord struct {
 	Value uint32 `cbor:"1,keyasint,omitempty"`
@@ -24,9 +25,10 @@ func Personality() kind.Kind {
 	return kind.New(kind.Spec[*kind.ThreadSite, personalityRecord]{
 		Name: "personality",
 		At:   plan.Thread,
+		Ask:  asks[*kind.ThreadSite](plan.Call{Nr: unix.SYS_PERSONALITY, Args: []plan.Arg{plan.Int(askPersonality)}}),
 		Dump: dumpPersonality,
 		Check: func(r personalityRecord) error {
-			if r.Value == ^uint32(0) {
+			if r.Value == askPersonality {
 				return errors.New("personality -1 only asks")
 			}
 			return nil
@@ -38,14 +40,6 @@ func Personality() kind.Kind {
 	})
 }
 
-func dumpPersonality(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (personalityRecord, error) {
-	text, err := t.Proc.Read("personality")
-	if err != nil {
-		return personalityRecord{}, err
-	}
-	v, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 16, 32)
-	if err != nil {
-		return personalityRecord{}, fmt.Errorf("personality: %w", err)
-	}
-	return personalityRecord{uint32(v)}, nil
+func dumpPersonality(_ kind.Dump, _ *kind.ThreadSite, asked []plan.Result) (personalityRecord, error) {
+	return personalityRecord{uint32(asked[0].Ret)}, answer(asked[0], "the personality")
 }

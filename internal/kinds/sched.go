@@ -114,7 +114,8 @@ func clampOf(a abi.SchedAttr) *schedUtil {
 // scheduling answer with an error, and have none.
 func noCoreCookie(t *kind.ThreadSite) error {
 	res, err := t.Do(plan.Call{Nr: unix.SYS_PRCTL, Args: []plan.Arg{plan.Int(unix.PR_SCHED_CORE),
-		plan.Int(unix.PR_SCHED_CORE_GET), plan.Int(t.TID), plan.Int(0), plan.Out(8)}})
+		plan.Int(unix.PR_SCHED_CORE_GET), plan.Int(t.TID), plan.Int(0), plan.Out(8)},
+		Ret: plan.Ret{Tolerate: []uint16{uint16(unix.EINVAL), uint16(unix.ENODEV)}}})
 	if err == nil && binary.LittleEndian.Uint64(res.Out[0]) != 0 {
 		return kind.Unsupportedf("it shares a CPU core only with threads of its choice (PR_SCHED_CORE)")
 	}

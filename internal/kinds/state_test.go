@@ -147,8 +147,8 @@ func showArg(a plan.Arg) string {
 func sampleTask() *kind.TaskSite {
 	t := &kind.TaskSite{ID: 7, PID: 100, Comm: "job", Proc: procText{}, Stat: &abi.Stat{Pid: 100},
 		Status: &abi.Status{Pid: 100, HasUmask: true, Umask: 0o22, HasMM: true, UntagMask: ^uint64(0)}}
-	t.Threads = []*kind.ThreadSite{{ID: 7, TID: 100, Leader: true, Task: t, Proc: procText{"comm": "job\n"},
-		Stat: &abi.Stat{Pid: 100}, Status: &abi.Status{Pid: 100}}}
+	t.Threads = []*kind.ThreadSite{{ID: 7, TID: 100, Leader: true, Task: t, Proc: procText{},
+		Stat: &abi.Stat{Pid: 100, Comm: "job"}, Status: &abi.Status{Pid: 100}}}
 	return t
 }
 

@@ -37,11 +37,7 @@ func dumpThread(_ kind.Dump, t *kind.ThreadSite, _ []plan.Result) (threadRecord,
 	if t.Stat.Flags&(abi.PFKthread|pfIOWorker|pfUserWorker) != 0 {
 		return threadRecord{}, kind.Unsupportedf("it is a worker that the kernel started for the process (io_uring or vhost)")
 	}
-	comm, err := t.Proc.Read("comm")
-	if err != nil {
-		return threadRecord{}, err
-	}
-	return threadRecord{Comm: bytes.TrimSuffix(comm, []byte{'\n'})}, nil
+	return threadRecord{Comm: []byte(t.Stat.Comm)}, nil
 }
 
 // Threads that the kernel adds to a process (include/linux/sched.h).

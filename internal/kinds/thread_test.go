@@ -6,7 +6,7 @@ import (
 
 func TestThread(t *testing.T) {
 	site := sampleThread()
-	site.Proc = procText{"comm": "a\xffb\n\n"}
+	site.Stat.Comm = "a\xffb\n"
 	_, steps := through(t, Thread(), site)
 	golden(t, steps, `arm: prctl@thread 7(15,61ff620a00,0,0,0)`)
 

@@ -1,0 +1,34 @@
+package dump
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// worthwhile is how many pieces of work make it worthwhile to call a further
+// processor: some hundred microseconds, of pieces that take ten.
+const worthwhile = 16
+
+// parallel calls f with 0 to n-1, in no order, on as many processors as are
+// worthwhile. It returns an error if any call does, one of those.
+func parallel(n int, f func(i int) error) error {
+	var next atomic.Int64
+	var first error
+	var once sync.Once
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			if err := f(i); err != nil {
+				once.Do(func() { first = err })
+				next.Store(int64(n))
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), n/worthwhile) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	return first
+}

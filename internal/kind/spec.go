@@ -26,7 +26,9 @@ type Spec[S, R any] struct {
 	// hold no id and no capability that grants anything. In is set by the
 	// engine to the site; a failed call is a negative Ret, not an error.
 	Ask func(S) []plan.Call
-	// Dump makes the record. asked holds the results of Ask, in order.
+	// Dump makes the record. asked holds the results of Ask, in order. It is
+	// called for several objects at the same time, save those that may have
+	// bulk data: OpenFile and Inode.
 	Dump func(Dump, S, []plan.Result) (R, error)
 	// Check refuses what Dump cannot have written. References are checked
 	// by the engine. Nil accepts everything that decodes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -43,9 +44,14 @@ func Affinity() kind.Kind {
 
 // onlineCPUs is the mask of the machine's CPUs, the same for all threads and
 // read for the first of them.
-type onlineCPUs struct{ mask []byte }
+type onlineCPUs struct {
+	mu   sync.Mutex
+	mask []byte
+}
 
 func (o *onlineCPUs) read(do kind.Doer) ([]byte, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.mask != nil {
 		return o.mask, nil
 	}

@@ -9,19 +9,24 @@ import (
 	"strings"
 )
 
-// kernelPackage depends on the newest kernel of Debian's that is made for virtual machines; what a TPM needs is in it,
-// not in modules.
-const kernelPackage = "linux-image-cloud-amd64"
+// kernelPackage depends on the newest kernel of a release series of Debian's that is made for virtual machines; what a TPM
+// needs is in it, not in modules.
+func kernelPackage(release string) string {
+	if release == "" {
+		return "linux-image-cloud-amd64"
+	}
+	return "linux-image-" + release + "-cloud-amd64"
+}
 
 // kernel is the path of the kernel to boot, which is downloaded from the host's Debian mirror once and kept in
 // the user's cache.
-func kernel() (string, error) {
+func kernel(release string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
 	dir := filepath.Join(cache, "ckpt-test")
-	path := filepath.Join(dir, "vmlinuz")
+	path := filepath.Join(dir, "vmlinuz"+release)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -33,12 +38,12 @@ func kernel() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	if err := download(work); err != nil {
+	if err := download(work, kernelPackage(release)); err != nil {
 		// The lists of packages may be old, or not there.
 		if e := command(work, "apt-get", "update", "-qq"); e != nil {
 			return "", errors.Join(err, e)
 		}
-		if err := download(work); err != nil {
+		if err := download(work, kernelPackage(release)); err != nil {
 			return "", err
 		}
 	}
@@ -49,14 +54,14 @@ func kernel() (string, error) {
 	return path, os.Rename(found[0], path)
 }
 
-func download(dir string) error {
-	out, err := exec.Command("apt-cache", "depends", "--important", kernelPackage).Output()
+func download(dir, meta string) error {
+	out, err := exec.Command("apt-cache", "depends", "--important", meta).Output()
 	if err != nil {
 		return fmt.Errorf("apt-cache: %w", err)
 	}
 	_, name, ok := strings.Cut(string(out), "Depends: ")
 	if !ok {
-		return fmt.Errorf("apt knows no %s", kernelPackage)
+		return fmt.Errorf("apt knows no %s", meta)
 	}
 	if err := command(dir, "apt-get", "download", "-qq", strings.TrimSpace(name)); err != nil {
 		return err

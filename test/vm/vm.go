@@ -24,6 +24,8 @@ type Machine struct {
 	TPM bool
 	// Memory is in MiB; 0: 512. CPUs; 0: 1.
 	Memory, CPUs int
+	// Release is the series of kernels, such as "6.12"; empty: what Debian's stable release has, 6.1.
+	Release string
 	// Kernel is more for the kernel's command line.
 	Kernel string
 	// Limit is how long all of it may take; 0: one minute.
@@ -51,7 +53,7 @@ func Run(t testing.TB, m Machine) Result {
 }
 
 func (m Machine) run(dir string) (Result, error) {
-	kernel, err := kernel()
+	kernel, err := kernel(m.Release)
 	if err != nil {
 		return Result{}, err
 	}

@@ -79,6 +79,7 @@ var open = []layer{
 	{"internal/kind/kindtest", nil, "a suite for tests, linked into no command (TestTestCodeStaysOut)"},
 	{"test/harness", nil, "runs the built commands in tests and benchmarks, linked into no command"},
 	{"test/e2e", nil, "tests only"},
+	{"test/kernel", nil, "tests only"},
 	{"test/vm", nil, "runs programs in virtual machines for tests, linked into no command"},
 	{"test/vm/init", nil, "PID 1 of those machines"},
 	{"bench", nil, "measures the built commands, linked into no command"},

@@ -85,7 +85,7 @@ func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) er
 
 // restoreOptions are the facts that a restore depends on.
 func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
-	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route}
+	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Detach: o.detach}
 	if o.who.pids {
 		ro.Lent = forPIDs
 	}

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,10 @@ type Options struct {
 	// the caller isn't. They are effective only where they are used, and given
 	// up for good, here and in all tasks, before anything else is built.
 	Lent abi.CapSet
+	// Detach: the tree outlives rstr, so its root is the child of whoever takes
+	// in orphans (PR_SET_CHILD_SUBREAPER(2const), or init) before it runs: the end
+	// of rstr is not the end of its parent.
+	Detach bool
 	// Watch is told, when the building begins, how many bytes the image holds,
 	// and whom to ask how many are in their places; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
@@ -73,9 +78,11 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 	return s.attempt()
 }
 
+// attempt builds the tree and lets it run. The tracer's thread is then the
+// parent of its root, and lives on: the signal of a parent's end comes when the
+// thread ends that is the parent (PR_SET_PDEATHSIG(2const)).
 func (s *session) attempt() (*Restored, error) {
 	s.tracer = inject.NewTracer()
-	defer s.tracer.Close()
 	defer s.closeBarrier()
 	defer s.closeOwned()
 	r := &Restored{Route: s.route, Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
@@ -83,12 +90,14 @@ func (s *session) attempt() (*Restored, error) {
 	s.tracer.Do(func() { err = s.build() })
 	if err != nil {
 		s.abandon()
+		s.tracer.Close()
 		return nil, err
 	}
 	r.PID = int(s.number(s.tree.Tasks[0].PID))
 	s.tracer.Do(func() { err = s.commit() })
 	if _, runs := err.(*AfterError); err != nil && !runs {
 		s.abandon()
+		s.tracer.Close()
 		return nil, err
 	}
 	return r, err
@@ -169,6 +178,19 @@ func kill(st *inject.Stub) error {
 	return err
 }
 
+// reaperTime is how long whoever takes in orphans may take to wait for them.
+const reaperTime = 3 * time.Second
+
+// awaitReaper waits until the root's number is free again: it is another's
+// child.
+func (s *session) awaitReaper() {
+	for _, b := range s.bodies {
+		for end := time.Now().Add(reaperTime); b.node.Parent == 0 && kernelio.TaskExists(b.leader.TID()) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 // abandon ends everything that was made: nothing of it has run yet.
 func (s *session) abandon() {
 	s.takeBack()
@@ -189,6 +211,9 @@ func (s *session) abandon() {
 		if b.node.Parent == 0 {
 			kernelio.Reap(b.leader.TID())
 		}
+	}
+	if s.opts.Detach {
+		s.awaitReaper()
 	}
 }
 

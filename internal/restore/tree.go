@@ -18,7 +18,11 @@ import (
 // the stub, and joins them into their sessions and groups.
 func (s *session) grow() error {
 	root := s.family(nil)[0]
-	if err := s.clone(nil, []birth{{node: root, flags: unix.CLONE_PARENT}}); err != nil {
+	flags := uint64(unix.CLONE_PARENT) // rstr's child
+	if s.opts.Detach {
+		flags = 0 // the stub's, which ends before the tree runs
+	}
+	if err := s.clone(nil, []birth{{node: root, flags: flags}}); err != nil {
 		return err
 	}
 	if err := s.growBelow(s.bodies[root.ID]); err != nil {

@@ -16,6 +16,16 @@ import (
 // follow stays the parent of the restored root until it ends, and passes on
 // the signals that come meanwhile.
 func (o *options) follow(pid int, s *cli.Speaker) (int, error) {
+	passOn(pid)
+	status, err := kernelio.Reap(pid)
+	if err != nil {
+		return 0, err
+	}
+	return o.status(pid, status, s)
+}
+
+// passOn passes on the signals that come from now on.
+func passOn(pid int) {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, passed...)
 	go func() {
@@ -23,10 +33,10 @@ func (o *options) follow(pid int, s *cli.Speaker) (int, error) {
 			pass(pid, sig.(unix.Signal))
 		}
 	}()
-	status, err := kernelio.Reap(pid)
-	if err != nil {
-		return 0, err
-	}
+}
+
+// status says how the root ended, and gives the exit code that comes of it.
+func (o *options) status(pid int, status unix.WaitStatus, s *cli.Speaker) (int, error) {
 	if o.show {
 		s.Say("process %d %s", pid, describe(status))
 	}

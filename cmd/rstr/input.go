@@ -18,6 +18,9 @@ import (
 // open opens the image. What was standard input is /dev/null from then on:
 // the tree may be given rstr's own, and the image is no input for it.
 func (o *options) open(s *streams, p *cli.Progress) (*os.File, int64, error) {
+	if o.inside != nil {
+		return os.NewFile(insideImage, "image"), o.inside.facts.Size, nil
+	}
 	in := cli.Input{Path: o.input, In: s.in, Limit: o.spool, Progress: p, Instead: "rstr IMAGE"}
 	switch {
 	case o.input != "" && o.input != "-":
@@ -57,6 +60,13 @@ func forgetInput() error {
 // verified verifies the image. Nothing in it is decoded before its signatures
 // are judged; by root, nothing that no trusted key vouches for.
 func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
+	if o.inside != nil && o.inside.facts.UserNS { // from there root's files look like nobody's
+		c, err := verify.Check(file, size, verify.Options{Expect: o.expect, Caller: o.who.caller.UID.Real, Now: time.Now(), Elsewhere: true})
+		if err != nil {
+			return nil, err
+		}
+		return o.decoded(c)
+	}
 	home, err := cli.Home()
 	if err != nil {
 		return nil, err
@@ -140,5 +150,6 @@ func (o *options) drop() error {
 		o.caller.Caps = o.who.capabilities()
 		o.caller.Born.Caps = o.caller.Caps
 	}
+	o.inside.groups(&o.caller)
 	return err
 }

@@ -20,11 +20,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, kinds.All
 func run(args []string, in, out, errs *os.File, table kind.Table) int {
 	cli.Brief()
 	s := &streams{in: in, out: out, errs: errs, speaker: &cli.Speaker{Program: "rstr", To: errs}}
-	who, err := arrive()
-	code := cli.OK
-	if err == nil {
-		code, err = restoreTree(args, s, &options{who: who, table: table})
-	}
+	code, err := start(args, s, table)
 	if errors.Is(err, pflag.ErrHelp) {
 		return cli.OK
 	}
@@ -33,6 +29,17 @@ func run(args []string, in, out, errs *os.File, table kind.Table) int {
 		return exitCode(err)
 	}
 	return code
+}
+
+func start(args []string, s *streams, table kind.Table) (int, error) {
+	if isInside(args) {
+		return inhabit(args, s, table)
+	}
+	who, err := arrive()
+	if err != nil {
+		return 0, err
+	}
+	return restoreTree(args, s, &options{who: who, table: table})
 }
 
 // streams are the standard streams and the voice of the program.

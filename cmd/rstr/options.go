@@ -44,7 +44,8 @@ type options struct {
 	plan    bool // say what would be done, and do nothing
 	json    bool
 	maps    maps
-	blindly bool // --trust-unsigned
+	blindly bool      // --trust-unsigned
+	inside  *resident // this is the init of the tree's PID namespace
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.
@@ -73,6 +74,7 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
 	here := f.String("pids", "", "give the tree its original PIDs, in this PID namespace: `HOW` is here")
+	namespace := f.Bool("pidns", false, "give the tree its original PIDs, in a new PID namespace")
 	f.Lookup("pids").NoOptDefVal = restore.Here.String()
 	renumber := f.Bool("no-pids", false, "give the tree whatever PIDs are free; it takes no right")
 	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")
@@ -99,12 +101,12 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 		err = cli.Fail(cli.NotAllowed, "--trust-unsigned is for root alone")
 	case o.json && !o.plan:
 		err = cli.Misuse("--json goes with --plan")
-	case *here != "" && *renumber:
-		err = cli.Misuse("--pids excludes --no-pids")
+	case btoi(*here != "")+btoi(*namespace)+btoi(*renumber) > 1:
+		err = cli.Misuse("--pids, --pidns and --no-pids exclude each other")
 	default:
 		o.expect, err = digest(*expect)
 		if err == nil {
-			o.route, err = routeOf(*here, *renumber)
+			o.route, err = routeOf(*here, *namespace, *renumber)
 		}
 	}
 	if err != nil {
@@ -112,6 +114,9 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	}
 	if f.NArg() == 1 {
 		o.input = f.Arg(0)
+	}
+	if o.route != restore.Auto && o.route != restore.Here && o.inside == nil {
+		o.who.pids = false // no other route takes a right
 	}
 	if o.trust == ownTrust {
 		o.trust = ""
@@ -135,8 +140,10 @@ func (o *options) tooMany(args []string) error {
 }
 
 // routeOf reads the options about PIDs.
-func routeOf(how string, renumber bool) (restore.Route, error) {
+func routeOf(how string, namespace, renumber bool) (restore.Route, error) {
 	switch {
+	case namespace:
+		return restore.Namespace, nil
 	case renumber:
 		return restore.Renumbered, nil
 	case how == "":

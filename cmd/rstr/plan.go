@@ -46,7 +46,12 @@ type needLine struct {
 }
 
 // showPlan prints what a restore would do. It ends as the restore would have.
-func (o *options) showPlan(img *verify.Image, ro restore.Options, s *streams) error {
+func (o *options) showPlan(img *verify.Image, s *streams) error {
+	o.route = o.routes()[0]
+	ro, err := o.restoreOptions(img)
+	if err != nil {
+		return err
+	}
 	look, err := restore.Preview(img, ro)
 	if err != nil {
 		return err

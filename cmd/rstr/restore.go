@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -18,58 +20,114 @@ func restoreTree(args []string, s *streams, o *options) (int, error) {
 		return 0, err
 	}
 	start := time.Now()
-	r, img, err := o.build(s)
-	if err != nil {
-		return 0, o.explain(err, img)
+	b, err := o.build(s)
+	switch {
+	case err != nil:
+		return 0, o.explain(err, b.img)
+	case o.plan || b.failed != 0:
+		return b.failed, nil
 	}
-	if o.plan {
+	o.said(&b, time.Since(start), s.speaker)
+	remember(b.PID, b.img, s.speaker)
+	switch {
+	case o.detach:
 		return 0, nil
+	case b.inner != nil:
+		return o.accompany(&b, s.speaker)
 	}
-	took := time.Since(start)
-	raw := img.Manifest().Totals.Raw
-	s.speaker.Detail("%s, %s, %s of data, root %d, running after %s, %s, PIDs: %s", cli.Count(r.Tasks, "process"), cli.Count(r.Threads, "thread"),
-		cli.Bytes(raw), r.PID, cli.Took(took), cli.Rate(raw, took), r.Route)
-	if o.detach {
-		return 0, nil
+	return o.follow(b.PID, s.speaker)
+}
+
+// built is what has come of an image.
+type built struct {
+	img *verify.Image // nil: it was not accepted
+	restore.Restored
+	inner  *inner // builds it in another PID namespace
+	within int    // the PID of the root there
+	failed int    // the inner one has said why, and this is the exit code
+}
+
+// said tells those who want to know what was restored.
+func (o *options) said(b *built, took time.Duration, s *cli.Speaker) {
+	raw := b.img.Manifest().Totals.Raw
+	root := fmt.Sprint(b.PID)
+	if b.inner != nil {
+		root += fmt.Sprintf(" (%d there)", b.within)
 	}
-	return o.follow(r.PID, s.speaker)
+	s.Detail("%s, %s, %s of data, root %s, running after %s, %s, PIDs: %s", cli.Count(b.Tasks, "process"), cli.Count(b.Threads, "thread"),
+		cli.Bytes(raw), root, cli.Took(took), cli.Rate(raw, took), b.Route)
 }
 
 // build verifies the image and makes the tree run. Nothing of the image is
 // held open when it returns.
-func (o *options) build(s *streams) (*restore.Restored, *verify.Image, error) {
+func (o *options) build(s *streams) (built, error) {
+	var b built
 	progress := cli.NewProgress(s.errs, "rstr")
 	defer progress.Stop()
 	file, size, err := o.open(s, progress)
 	if err != nil {
-		return nil, nil, err
+		return b, err
 	}
 	defer file.Close()
-	img, err := o.verified(file, size)
-	if err != nil {
-		return nil, nil, err
-	}
-	ro, err := o.restoreOptions(img)
-	if err != nil {
-		return nil, img, err
+	if b.img, err = o.verified(file, size); err != nil {
+		return b, err
 	}
 	if o.plan {
 		progress.Stop()
-		return nil, img, o.showPlan(img, ro, s)
+		return b, o.showPlan(b.img, s)
 	}
-	ro.Begin = func(d policy.Decision) error { return o.begin(img, d, s.speaker) }
-	ro.Watch = func(total uint64, done func() uint64) { progress.Watch("restored", total, done) }
-	r, err := restore.Run(img, ro)
-	progress.Stop()
+	return b, o.take(&b, file, size, progress, s)
+}
+
+// take tries the routes to the tree's PIDs until one is there.
+func (o *options) take(b *built, file *os.File, size int64, p *cli.Progress, s *streams) error {
+	routes := o.routes()
+	for i, route := range routes {
+		o.route = route
+		var err error
+		if route == restore.Namespace && o.inside == nil {
+			err = o.enter(b, file, size)
+		} else {
+			err = o.run(b, p, s.speaker)
+		}
+		if i+1 == len(routes) || !errors.Is(err, errNoNamespace) {
+			return err
+		}
+		s.speaker.Detail("%v; instead: PIDs %v", err, routes[i+1])
+	}
+	return nil
+}
+
+// run makes the tree run, in this PID namespace.
+func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
+	ro, err := o.restoreOptions(b.img)
+	if err != nil {
+		return err
+	}
+	ro.Begin = func(d policy.Decision) error { return o.begin(b.img, d, s) }
+	ro.Watch = func(total uint64, done func() uint64) { p.Watch("restored", total, done) }
+	r, err := restore.Run(b.img, ro)
+	p.Stop()
 	if r != nil {
-		remember(r.PID, img, s.speaker)
+		b.Restored = *r
 	}
 	var after *restore.AfterError
 	if errors.As(err, &after) {
-		s.speaker.Say("%v", err)
+		s.Say("%v", err)
 		err = nil
 	}
-	return r, img, err
+	return err
+}
+
+// routes are the ways to the tree's PIDs that come into question, in order.
+func (o *options) routes() []restore.Route {
+	switch {
+	case o.route != restore.Auto:
+		return []restore.Route{o.route}
+	case restore.MayChoose(&o.caller) || o.who.pids:
+		return []restore.Route{restore.Here}
+	}
+	return []restore.Route{restore.Namespace, restore.Renumbered}
 }
 
 // begin writes down what is about to happen, as far as somebody wants to know.
@@ -85,8 +143,8 @@ func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) er
 
 // restoreOptions are the facts that a restore depends on.
 func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
-	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Detach: o.detach}
-	if o.who.pids {
+	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Inside: o.inside != nil, Detach: o.detach}
+	if o.who.pids && (o.route == restore.Here || o.inside != nil) {
 		ro.Lent = forPIDs
 	}
 	var err error

@@ -16,11 +16,12 @@ import (
 
 // standing is who calls rstr, and what the binary was lent beyond her.
 type standing struct {
-	caller kernelio.Credentials // hers alone, without what was lent
-	lent   bool                 // the binary is set-id or has file capabilities, and she has less
-	pids   bool                 // CAP_CHECKPOINT_RESTORE was lent, as a file capability: everybody's, by the administrator
-	root   bool                 // she is the machine's root
-	dir    string               // her working directory, where it isn't this process's
+	caller  kernelio.Credentials // hers alone, without what was lent
+	lent    bool                 // the binary is set-id or has file capabilities, and she has less
+	pids    bool                 // CAP_CHECKPOINT_RESTORE was lent, as a file capability: everybody's, by the administrator
+	root    bool                 // she is the machine's root
+	settled bool                 // in a user namespace of her own; nothing is left to drop
+	dir     string               // her working directory, where it isn't this process's
 }
 
 // forPIDs is what the tree's numbers take (clone3(2), set_tid).
@@ -110,6 +111,8 @@ func (w *standing) path(name string) string {
 // binary; and all of root's rights, since nothing unsigned is restored as root.
 func (w *standing) drop() error {
 	switch {
+	case w.settled:
+		return nil
 	case w.root:
 		return kernelio.Drop(nobody, nobody, nil, 0)
 	case !w.lent && w.caller.UID.Real != 0:

@@ -85,6 +85,8 @@ type Host struct {
 	// Executed: the engine makes every address space by executing its file, which
 	// gives it the link to that; no kind is to see to it.
 	Executed bool
+	// NoMapFiles: links in map_files can't be opened here.
+	NoMapFiles bool
 }
 
 // Unsupported says that something can't be saved, in the words that a user

@@ -63,6 +63,9 @@ func (r shmemRecord) check() error {
 }
 
 func (r shmemRecord) plan(h *kind.Host) []plan.Step {
+	if h.NoMapFiles {
+		return append(r.named(h), fill(h.Self, r.Content)...)
+	}
 	steps := []plan.Step{{
 		Stage: plan.Create,
 		Text:  "make shared memory",
@@ -70,6 +73,14 @@ func (r shmemRecord) plan(h *kind.Host) []plan.Step {
 		Ops:   asOps(shareMemory(window(h.Self.ID), r.Size, r.flags(), h.Self)),
 	}}
 	return append(steps, fill(h.Self, r.Content)...)
+}
+
+// named makes a memfd instead, which takes no right. The only difference is the
+// name that the maps of its processes show.
+func (r shmemRecord) named(h *kind.Host) []plan.Step {
+	return oneStep(plan.Create, "make shared memory, as a memfd",
+		plan.Call{Nr: unix.SYS_MEMFD_CREATE, Args: []plan.Arg{plan.Str("shared"), plan.Int(unix.MFD_CLOEXEC)}, Out: h.Self},
+		plan.Call{Nr: unix.SYS_FTRUNCATE, Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Size)}, Ret: plan.Exactly(0)})
 }
 
 func (r shmemRecord) flags() int {

@@ -53,6 +53,7 @@ type prospect struct {
 	*content
 	steps    []step
 	route    Route
+	inside   bool
 	files    map[string]*found
 	decision policy.Decision
 }
@@ -66,11 +67,11 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 		return nil, err
 	}
 	o.settle()
-	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Executed: o.executes()})
+	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Executed: o.executes(), NoMapFiles: !o.mapFiles()})
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
 	}
-	p := &prospect{content: c, steps: steps, route: o.Route}
+	p := &prospect{content: c, steps: steps, route: o.Route, inside: o.Inside}
 	c.lowly = o.lowly()
 	if err := p.lookAs(&o.Caller); err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (c *content) checkCPU() error {
 // checkNumbers looks whether the tree's PIDs are free. Threads count: a TID
 // is a PID to the kernel.
 func (p *prospect) checkNumbers() error {
-	if p.route.renumbers() {
+	if p.route.renumbers() || p.route == Namespace && !p.inside {
 		return nil
 	}
 	var e TakenError

@@ -76,6 +76,17 @@ func (o *Options) lowly() bool {
 	return b.UID == o.Caller.UID && b.UID.Real != 0 && b.UID.Effective != 0 && b.Caps.Effective&^(1<<capCheckpointRestore) == 0
 }
 
+// mapFiles says whether rstr may open links in map_files, for which the kernel
+// asks the initial user namespace (proc_map_files_get_link in fs/proc/base.c).
+func (o *Options) mapFiles() bool {
+	return MayChoose(&o.Caller) || o.Lent.Has(capCheckpointRestore) && !o.Inside
+}
+
+// MayChoose says whether the caller may choose PIDs here (clone3(2)).
+func MayChoose(c *kind.Caller) bool {
+	return c.Caps.Effective.Has(capCheckpointRestore) || c.Caps.Effective.Has(capSysAdmin)
+}
+
 // differs says whether a need makes a process another subject than the caller.
 func differs(n plan.Need) bool {
 	d, err := plan.ParseDemand(n.Demand)

@@ -22,6 +22,7 @@ type Options struct {
 	Caller kind.Caller
 	Kernel string // release of the running kernel
 	Route  Route  // to the PIDs
+	Inside bool   // rstr is in the namespace that Route says already
 	// Map leads from the ids of the image to this host's; nil: they are the same.
 	Map *credmap.Map
 	// Judge decides on the authority that the tree needs; nil grants none.

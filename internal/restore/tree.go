@@ -273,6 +273,9 @@ func (s *session) joinGroups() error {
 		if want == s.group(b.group) {
 			continue
 		}
+		if want == 0 { // rstr's own, which has no number in this namespace
+			return &HostError{fmt.Sprintf("process %d: the process group that it is to join can't be joined from a new PID namespace", b.node.PID)}
+		}
 		if err := s.send(b, plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(uint32(want))}}); err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ func (j *job) userRstr(capabilities []string, args ...string) harness.Result {
 		Env: []string{"HOME=" + filepath.Dir(j.status), "PATH=/usr/bin:/bin"}})
 }
 
-var rootPID = regexp.MustCompile(`root (\d+),`)
+var rootPID = regexp.MustCompile(`root (\d+)[ ,]`)
 
 // restoreAs has the user restore the tree, and learns which PID its root has now.
 func (j *job) restoreAs(image string, options ...string) {
@@ -70,7 +70,7 @@ func (j *job) restoreAs(image string, options ...string) {
 // TestRenumbered gives trees of a user other PIDs than they had. The programs find out for themselves whether all that names processes and
 // threads agrees with these.
 func TestRenumbered(t *testing.T) {
-	for _, name := range []string{"renumber", "counter", "pipes", "regs", "timers_itimer", "timerfd", "mem_many", "stdio"} {
+	for _, name := range []string{"renumber", "counter", "pipes", "regs", "mem_shared", "timers_itimer", "timerfd", "mem_many", "stdio"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			j := userJob(t, name)

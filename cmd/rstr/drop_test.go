@@ -93,7 +93,7 @@ func TestDroppedBeforeDecoding(t *testing.T) {
 		{"root, setuid", harness.Superuser, suid, false, nil, root},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out, errs, code := spied(w, c.user, spy(t, w, c.mode, c.effective, c.caps...), image)
+			out, errs, code := spied(w, c.user, spy(t, w, c.mode, c.effective, c.caps...), "--pids", image)
 			threads := 0
 			for line := range strings.Lines(out) {
 				if !strings.HasPrefix(line, "thread") {

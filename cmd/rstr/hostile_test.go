@@ -37,7 +37,7 @@ func TestCallersSurroundings(t *testing.T) {
 			}
 		}
 		t.Run(name, func(t *testing.T) {
-			want, code := told(w, path, image)
+			want, code := told(w, path, "--pids", image)
 			if code != cli.Refused || len(want) < 5 {
 				t.Fatalf("exit code %d: %q", code, want)
 			}
@@ -62,8 +62,8 @@ func TestCallersSurroundings(t *testing.T) {
 				"no core":          `resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))`,
 				"nice":             `os.nice(19)`,
 			} {
-				script := "import os, resource, signal, sys\n" + do + "\nos.execv(sys.argv[1], [sys.argv[1], sys.argv[2]])"
-				got, code := told(w, "/usr/bin/python3", "-c", script, path, image)
+				script := "import os, resource, signal, sys\n" + do + "\nos.execv(sys.argv[1], sys.argv[1:])"
+				got, code := told(w, "/usr/bin/python3", "-c", script, path, "--pids", image)
 				if code != cli.Refused || !slices.Equal(got, want) {
 					t.Errorf("%s: exit code %d, and it tells\n%s\nnot\n%s", what, code, strings.Join(got, "\n"), strings.Join(want, "\n"))
 				}

@@ -17,22 +17,22 @@ func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) erro
 	if rule == (verify.Rule{}) {
 		return nil
 	}
-	uid := o.who.caller.UID.Real
-	dir := host.SystemLedger
-	if uid != 0 {
+	// Who acts as root answers to the system's ledger, whoever called.
+	owner, dir := uint32(os.Geteuid()), host.SystemLedger
+	if owner != 0 {
 		home, err := cli.Home()
 		if err != nil {
 			return err
 		}
 		dir = host.UserLedger(home, os.Getenv("XDG_STATE_HOME"))
 	}
-	e := img.Entry(uid, now)
+	e := img.Entry(o.who.caller.UID.Real, now)
 	e.Override = o.repeat
-	return consumeIn(dir, e, rule, s)
+	return consumeIn(dir, owner, e, rule, s)
 }
 
-func consumeIn(dir string, e verify.Entry, rule verify.Rule, s *cli.Speaker) error {
-	l, err := host.OpenLedger(dir, e.Caller)
+func consumeIn(dir string, owner uint32, e verify.Entry, rule verify.Rule, s *cli.Speaker) error {
+	l, err := host.OpenLedger(dir, owner)
 	if err != nil {
 		return err
 	}

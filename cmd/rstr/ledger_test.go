@@ -35,10 +35,10 @@ func TestConsume(t *testing.T) {
 	e := once.Entry(uint32(os.Getuid()), time.Now())
 	var said strings.Builder
 	s := &cli.Speaker{Program: "rstr", To: &said}
-	if err := consumeIn(dir, e, once.Rule(), s); err != nil {
+	if err := consumeIn(dir, e.Caller, e, once.Rule(), s); err != nil {
 		t.Fatal(err)
 	}
-	err := consumeIn(dir, e, once.Rule(), s)
+	err := consumeIn(dir, e.Caller, e, once.Rule(), s)
 	if !errors.Is(err, verify.ErrConsumed) || exitCode(err) != cli.Consumed {
 		t.Errorf("again: %v, code %d", err, exitCode(err))
 	}
@@ -46,7 +46,7 @@ func TestConsume(t *testing.T) {
 		t.Errorf("said %q", said.String())
 	}
 	e.Override = true
-	if err := consumeIn(dir, e, once.Rule(), s); err != nil || !strings.Contains(said.String(), "--again") {
+	if err := consumeIn(dir, e.Caller, e, once.Rule(), s); err != nil || !strings.Contains(said.String(), "--again") {
 		t.Errorf("overridden: %v, said %q", err, said.String())
 	}
 	if err := new(options).consume(imageWith(t, nil), time.Now(), s); err != nil {

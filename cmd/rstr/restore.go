@@ -155,6 +155,7 @@ func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 		return ro, err
 	}
 	r := request(img, ro.Caller)
+	r.Once = r.Once && !o.repeat // who overrides the ledger can't be granted what it is for
 	r.FileCap = o.who.pids
 	r.Route = ro.Route.String()
 	ro.Judge = func(wants []policy.Want) policy.Decision {

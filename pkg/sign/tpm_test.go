@@ -21,7 +21,7 @@ import (
 func startTPM(t *testing.T) (address string, restart func()) {
 	t.Helper()
 	if _, err := exec.LookPath("swtpm"); err != nil {
-		t.Skip("no swtpm; apt-get install swtpm")
+		t.Fatal("no swtpm; make test installs it")
 	}
 	dir := t.TempDir()
 	address = filepath.Join(dir, "tpm")
@@ -279,3 +279,33 @@ type ended struct{}
 func (ended) Read([]byte) (int, error)    { return 0, io.EOF }
 func (ended) Write(b []byte) (int, error) { return len(b), nil }
 func (ended) Close() error                { return nil }
+
+// A TPM may also be reached by TCP.
+func TestTPMByTCP(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+t.TempDir(), "--flags", "not-need-init,startup-clear", "--server", "type=tcp,port="+port)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	path := filepath.Join(t.TempDir(), "key")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := KeygenTPM(path, TPMKeyOptions{TPM: "127.0.0.1:" + port})
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	mustSign(t, "tpm:"+path, Options{Class: sshsig.Self, TPM: "127.0.0.1:" + port})
+}

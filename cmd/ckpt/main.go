@@ -49,7 +49,7 @@ func run(args []string, in, out, errs *os.File) int {
 	cli.Brief()
 	s := &streams{in: in, out: out, errs: errs, speaker: &cli.Speaker{Program: "ckpt", To: errs}}
 	// A reader that went away is an error like any other, not our silent end.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	signal.Ignore(unix.SIGPIPE)
 	do := command(dumpTree)
 	if len(args) > 0 {
 		if c := commands()[args[0]]; c != nil {

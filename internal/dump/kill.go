@@ -46,7 +46,7 @@ func (s *session) kill(o Options, r *Report) error {
 		return err
 	}
 	s.thaw = nil
-	s.tracer.Do(s.bury)
+	s.bury()
 	start := time.Now()
 	told := false
 	for _, p := range s.procs {

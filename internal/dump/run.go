@@ -72,19 +72,14 @@ func (r *Refused) Error() string {
 
 // Run writes the tree below a process into an image. Errors: *Refused, those
 // of inject for a process that may not be traced or is gone, those of Output.
-func Run(o Options) (*Report, error) {
-	tr := inject.NewTracer()
-	defer tr.Close()
-	s := &session{table: o.Table, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
-	defer s.close()
-	var r *Report
-	var err error
-	// All of it on the tracer's thread: handing over for every call would
-	// cost more than the calls.
-	tr.Do(func() {
+func Run(o Options) (r *Report, err error) {
+	err = inject.Trace(func(tr *inject.Tracer) error {
+		s := &session{table: o.Table, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
+		defer s.close()
 		if r, err = s.run(o); err != nil {
 			r, err = nil, s.letGo(err)
 		}
+		return err
 	})
 	return r, err
 }
@@ -126,6 +121,7 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 		}
 		s.choose(obj, kinds[obj.at])
 	}
+	go prepare(objects)
 	if err := s.ask(objects); err != nil {
 		return nil, err
 	}
@@ -142,6 +138,22 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 	body, err := encode(t)
 	o.Header.Xstate = s.xstate
 	return &image.Manifest{Header: o.Header, PIDs: pids(t), Tree: body, Records: s.records}, err
+}
+
+// prepare has the encoders made that records need, while the target is asked:
+// for a small tree that takes longer than to encode them.
+func prepare(objects []*object) {
+	done := map[string]bool{}
+	for _, o := range objects {
+		for _, u := range o.kinds {
+			if name := u.kind.Name(); !done[name] {
+				done[name] = true
+				u.kind.Prepare()
+			}
+		}
+	}
+	_, _ = image.Marshal(kind.Tree{})
+	_, _ = image.Marshal(image.Manifest{})
 }
 
 // checkedFrom is the size from which an encoded tree is read back before it

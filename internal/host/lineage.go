@@ -55,8 +55,8 @@ func parseLineage(text string) (*Lineage, error) {
 	return &out, nil
 }
 
-// Remember writes down that the tree whose root is pid stands at now, and forgets
-// trees that are gone. It is not synced: after a crash of the machine there are no
+// Remember writes down that the tree whose root is pid stands at now. With a tree
+// that is new it forgets those that are gone. It is not synced: after a crash of the machine there are no
 // trees to remember.
 func (l Lineages) Remember(pid int, now Lineage) error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
@@ -66,8 +66,10 @@ func (l Lineages) Remember(pid int, now Lineage) error {
 	if err != nil {
 		return err
 	}
-	l.forget()
 	path := filepath.Join(l.dir, name)
+	if _, err := os.Stat(path); err != nil {
+		l.forget() // with each new tree is soon enough
+	}
 	text := fmt.Sprintf("%x %d %x\n", now.ID, now.Serial, now.Last)
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
 		return err
@@ -106,7 +108,7 @@ func gone(name, boot, space string) bool {
 	if _, err := fmt.Sscanf(rest, "%d.", &pid); err != nil {
 		return true
 	}
-	now, err := lineageName(pid)
+	now, err := lineageIn(space, pid)
 	return err != nil || now != name
 }
 
@@ -116,6 +118,10 @@ func lineageName(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return lineageIn(space, pid)
+}
+
+func lineageIn(space string, pid int) (string, error) {
 	dir, err := kernelio.OpenProc(pid)
 	if err != nil {
 		return "", err

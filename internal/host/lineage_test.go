@@ -56,11 +56,11 @@ func TestLineages(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(l.dir, elsewhere), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Remember(os.Getpid(), a); err != nil {
+	if err := l.Remember(os.Getppid(), a); err != nil {
 		t.Fatal(err)
 	}
-	if n := entries(); n != 2 {
-		t.Errorf("%d entries, want ours and that of another PID namespace", n)
+	if n := entries(); n != 3 {
+		t.Errorf("%d entries, want ours, our parent's and that of another PID namespace", n)
 	}
 	if err := os.WriteFile(filepath.Join(l.dir, own), []byte("00 1 00\n"), 0o600); err != nil {
 		t.Fatal(err)

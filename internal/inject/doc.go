@@ -33,6 +33,7 @@
 // # API
 //
 //	tr := NewTracer(); defer tr.Close()
+//	Trace(func(tr *Tracer) error)                // on the caller's own thread
 //	tr.Do(func())                                // nests; all methods below do it themselves,
 //	                                             // wrap hot loops in it to save the hand-over
 //

@@ -166,6 +166,7 @@ func (t *Thread) UserDispatch() (c abi.UserDispatch, err error) {
 // Know spares CanInject to read the status of the stopped thread, for one who
 // has read it since all threads of its process are stopped.
 func (t *Thread) Know(s *abi.Status) {
+	t.pid = int(s.Tgid)
 	t.known = &status{seccomp: int(s.Seccomp), features: s.X86Features}
 }
 

@@ -28,6 +28,16 @@ func NewTracer() *Tracer {
 	return tr
 }
 
+// Trace makes the calling goroutine's thread a Tracer for as long as f runs,
+// which saves handing over to another one. Other goroutines may not use it,
+// and f must let go of all that it seizes.
+func Trace(f func(tr *Tracer) error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	kernelio.IgnoreStops()
+	return f(&Tracer{tid: unix.Gettid(), code: newCode(), gadgets: map[fileID]gadgets{}})
+}
+
 func (tr *Tracer) serve(ready chan<- int) {
 	runtime.LockOSThread()
 	kernelio.IgnoreStops() // or else live with the signals
@@ -46,6 +56,9 @@ func (tr *Tracer) Do(f func()) {
 	if unix.Gettid() == tr.tid {
 		f()
 		return
+	}
+	if tr.work == nil {
+		panic("inject: the Tracer is another goroutine's")
 	}
 	done := make(chan struct{})
 	tr.work <- func() {

@@ -22,6 +22,8 @@ type Kind interface {
 	Ask(site any) []plan.Call
 	// Dump gives the record, encoded. It may return an *Unsupported.
 	Dump(d Dump, site any, asked []plan.Result) ([]byte, error)
+	// Prepare makes ahead of time what encoding the first record takes.
+	Prepare()
 	// Decode reads a body strictly and checks it; the result is a pointer to
 	// the record.
 	Decode(version uint16, body []byte) (any, error)

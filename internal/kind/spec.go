@@ -77,6 +77,11 @@ func (k typed[S, R]) Dump(d Dump, site any, asked []plan.Result) ([]byte, error)
 	return image.Marshal(r)
 }
 
+func (k typed[S, R]) Prepare() {
+	var zero R
+	_, _ = image.Marshal(zero)
+}
+
 func (k typed[S, R]) Decode(version uint16, body []byte) (any, error) {
 	if version != k.Ver {
 		return nil, fmt.Errorf("%s: record version %d, this program knows %d", k.Spec.Name, version, k.Ver)

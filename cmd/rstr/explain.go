@@ -55,6 +55,9 @@ func (o *options) unmet(e *restore.NeedsError, v verify.Verdict) error {
 	for _, why := range v.Reasons {
 		lines = append(lines, why.Error())
 	}
+	if v.Grants {
+		lines = append(lines, nearest(e)...)
+	}
 	err := cli.Fail(cli.Refused, "%s", strings.Join(lines, "\n"))
 	switch {
 	case !o.who.root:
@@ -66,6 +69,17 @@ func (o *options) unmet(e *restore.NeedsError, v verify.Verdict) error {
 		err = cli.WithHint(err, "--trust-unsigned gives it all that it asks for, whoever made it")
 	}
 	return err
+}
+
+// nearest says what kept the policy from granting.
+func nearest(e *restore.NeedsError) []string {
+	var out []string
+	for _, w := range e.Wants {
+		if w.Nearest != "" && !slices.Contains(out, w.Nearest) && len(out) < maxLines {
+			out = append(out, w.Nearest)
+		}
+	}
+	return out
 }
 
 // demands lists each demand once: why, for which object, and for how many more.

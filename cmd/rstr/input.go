@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,8 +58,36 @@ func forgetInput() error {
 	return kernelio.Dup3(null.Int(), 0, 0)
 }
 
-// verified verifies the image. Nothing in it is decoded before its signatures
-// are judged; by root, nothing that no trusted key vouches for.
+// criteria are what the image must fulfil, and the facts of now to judge it by.
+func (o *options) criteria() (verify.Options, error) {
+	home, err := cli.Home()
+	if err != nil {
+		return verify.Options{}, err
+	}
+	trust, err := host.ReadTrust(home, os.Getenv("XDG_CONFIG_HOME"), o.trust)
+	if err != nil {
+		return verify.Options{}, err
+	}
+	vo, err := trust.Options(o.attest)
+	vo.RequireTrusted, vo.Expect, vo.Caller, vo.Now = o.insist, o.expect, o.who.caller.UID.Real, time.Now()
+	return vo, err
+}
+
+// judgedAgain verifies the image once more, by what is true now.
+func (o *options) judgedAgain(file *os.File, size int64) (*verify.Image, error) {
+	vo, err := o.criteria()
+	if err != nil {
+		return nil, err
+	}
+	img, err := verify.Open(file, size, vo)
+	if err == nil && !img.Verdict().Grants {
+		err = verify.ErrNoGrant
+	}
+	return img, err
+}
+
+// verified verifies the image. Nothing in it is decoded with more authority
+// than the caller's before its signatures are judged.
 func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 	if o.inside != nil && o.inside.facts.UserNS { // from there root's files look like nobody's
 		c, err := verify.Check(file, size, verify.Options{Expect: o.expect, Caller: o.who.caller.UID.Real, Now: time.Now(), Elsewhere: true})
@@ -67,23 +96,15 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 		}
 		return o.decoded(c)
 	}
-	home, err := cli.Home()
+	vo, err := o.criteria()
 	if err != nil {
 		return nil, err
 	}
-	trust, err := host.ReadTrust(home, os.Getenv("XDG_CONFIG_HOME"), o.trust)
-	if err != nil {
-		return nil, err
-	}
-	vo, err := trust.Options(o.attest)
-	if err != nil {
-		return nil, err
-	}
-	vo.RequireTrusted, vo.Expect, vo.Caller, vo.Now = o.insist, o.expect, o.who.caller.UID.Real, time.Now()
 	c, err := verify.Check(file, size, vo)
 	if err != nil {
 		return nil, err
 	}
+	o.reverify = func() (*verify.Image, error) { return o.judgedAgain(file, size) }
 	img, err := o.decoded(c)
 	if err != nil || o.parent == "" {
 		return img, err
@@ -123,16 +144,19 @@ func (o *options) decoded(c *verify.Checked) (*verify.Image, error) {
 	if o.caller, err = restore.FactsOfCaller(); err != nil {
 		return nil, err
 	}
-	if !c.MayGrant() || o.who.lent { // nothing grants yet what is lent
+	if !c.MayGrant() {
 		if err := o.drop(); err != nil {
 			return nil, err
 		}
 	}
 	img, err := c.Decode()
-	if err == nil && !img.Verdict().Grants && !o.who.lent {
-		err = o.drop()
+	if err != nil {
+		return nil, err
 	}
-	return img, err
+	if !img.Verdict().Grants || o.who.lent && !o.who.suid || o.who.suid && o.route != restore.Auto && o.route != restore.Here {
+		return img, o.drop()
+	}
+	return img, o.elevate()
 }
 
 // drop gives up what was lent, or root's rights, unless root wants to use them
@@ -151,5 +175,23 @@ func (o *options) drop() error {
 		o.caller.Born.Caps = o.caller.Caps
 	}
 	o.inside.groups(&o.caller)
+	return err
+}
+
+// elevate prepares for a restore whose tasks are root's until they become what
+// the policy grants.
+func (o *options) elevate() error {
+	if !o.who.suid {
+		return nil
+	}
+	mode, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
+	if err == nil && strings.TrimSpace(string(mode)) == "1" {
+		return cli.Fail(cli.NotAllowed, "fs.suid_dumpable is 1: whoever has the user of a process could read what is in it")
+	}
+	if err != nil {
+		return err
+	}
+	o.elevated = true
+	o.caller, err = o.who.rootborn()
 	return err
 }

@@ -19,12 +19,18 @@ func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) erro
 	}
 	// Who acts as root answers to the system's ledger, whoever called.
 	owner, dir := uint32(os.Geteuid()), host.SystemLedger
-	if owner != 0 {
+	if owner != 0 && !o.elevated {
 		home, err := cli.Home()
 		if err != nil {
 			return err
 		}
 		dir = host.UserLedger(home, os.Getenv("XDG_STATE_HOME"))
+	}
+	if o.elevated {
+		owner = 0
+	}
+	if o.elevated && o.repeat {
+		return cli.Fail(cli.NotAllowed, "--again is not for a restore that gets more than its caller has")
 	}
 	e := img.Entry(o.who.caller.UID.Real, now)
 	e.Override = o.repeat

@@ -25,27 +25,29 @@ the parent of the tree's root, passes signals on to it, and ends when it ends.
 
 // options are those of a restore, and who wants it.
 type options struct {
-	who     *standing
-	table   kind.Table
-	caller  kind.Caller
-	input   string
-	inputFD int
-	trust   string // a file that --verify named
-	insist  bool
-	expect  *verify.Digest
-	parent  string // an image
-	attest  string // a list of machines
-	repeat  bool   // whatever the ledger says
-	detach  bool
-	copy    bool
-	show    bool
-	spool   int64
-	route   restore.Route
-	plan    bool // say what would be done, and do nothing
-	json    bool
-	maps    maps
-	blindly bool      // --trust-unsigned
-	inside  *resident // this is the init of the tree's PID namespace
+	who      *standing
+	table    kind.Table
+	caller   kind.Caller
+	elevated bool                          // a policy may grant what a set-id rstr was lent
+	reverify func() (*verify.Image, error) // verifies the image once more
+	input    string
+	inputFD  int
+	trust    string // a file that --verify named
+	insist   bool
+	expect   *verify.Digest
+	parent   string // an image
+	attest   string // a list of machines
+	repeat   bool   // whatever the ledger says
+	detach   bool
+	copy     bool
+	show     bool
+	spool    int64
+	route    restore.Route
+	plan     bool // say what would be done, and do nothing
+	json     bool
+	maps     maps
+	blindly  bool      // --trust-unsigned
+	inside   *resident // this is the init of the tree's PID namespace
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
+	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
@@ -76,6 +77,11 @@ func (o *options) build(s *streams) (built, error) {
 		progress.Stop()
 		return b, o.showPlan(b.img, s)
 	}
+	if o.elevated {
+		if err := s.leaveTerminal(); err != nil {
+			return b, err
+		}
+	}
 	return b, o.take(&b, file, size, progress, s)
 }
 
@@ -108,6 +114,11 @@ func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
 	ro.Watch = func(total uint64, done func() uint64) { p.Watch("restored", total, done) }
 	r, err := restore.Run(b.img, ro)
 	p.Stop()
+	if o.elevated {
+		if gone := o.drop(); gone != nil {
+			return errors.Join(err, gone)
+		}
+	}
 	if r != nil {
 		b.Restored = *r
 	}
@@ -124,7 +135,7 @@ func (o *options) routes() []restore.Route {
 	switch {
 	case o.route != restore.Auto:
 		return []restore.Route{o.route}
-	case restore.MayChoose(&o.caller) || o.who.pids:
+	case restore.MayChoose(&o.caller) || o.who.pids || o.elevated:
 		return []restore.Route{restore.Here}
 	}
 	return []restore.Route{restore.Namespace, restore.Renumbered}
@@ -132,18 +143,21 @@ func (o *options) routes() []restore.Route {
 
 // begin writes down what is about to happen, as far as somebody wants to know.
 func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) error {
-	if err := o.consume(img, time.Now(), s); err != nil {
-		return err
-	}
-	if !o.blindly {
-		return nil
-	}
-	return o.granted(img.Verdict(), d)
+	return o.who.asRoot(func() error {
+		if err := o.consume(img, time.Now(), s); err != nil {
+			return err
+		}
+		if !o.blindly && !o.elevated {
+			return nil
+		}
+		return o.granted(img.Verdict(), d)
+	})
 }
 
 // restoreOptions are the facts that a restore depends on.
 func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
-	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Inside: o.inside != nil, Detach: o.detach}
+	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Inside: o.inside != nil, Detach: o.detach,
+		Elevated: o.elevated}
 	if o.who.pids && (o.route == restore.Here || o.inside != nil) {
 		ro.Lent = forPIDs
 	}
@@ -154,20 +168,49 @@ func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 	if ro.Kernel, err = host.Kernel(); err != nil {
 		return ro, err
 	}
-	r := request(img, ro.Caller)
-	r.Once = r.Once && !o.repeat // who overrides the ledger can't be granted what it is for
-	r.FileCap = o.who.pids
-	r.Route = ro.Route.String()
+	ro.Plain = func() (kind.Caller, error) {
+		o.elevated = false
+		err := o.drop()
+		return o.caller, err
+	}
+	var asked []policy.Want
 	ro.Judge = func(wants []policy.Want) policy.Decision {
-		switch {
-		case o.blindly:
-			return allOf(wants)
-		case o.who.root && !r.Verdict.Grants:
-			ownFiles(wants)
+		asked = wants
+		return o.judge(img, &ro, wants)
+	}
+	ro.Again = func() error {
+		now, err := o.reverify()
+		if err == nil {
+			if d := o.judge(now, &ro, asked); !d.OK {
+				err = &restore.NeedsError{Wants: d.Refused()}
+			}
 		}
-		return judged(r, wants)
+		return err
 	}
 	return ro, nil
+}
+
+// judge decides on the authority that a tree needs.
+func (o *options) judge(img *verify.Image, ro *restore.Options, wants []policy.Want) (d policy.Decision) {
+	r := request(img, ro.Caller)
+	r.Once = r.Once && !o.repeat // who overrides the ledger can't be granted what it is for
+	r.FileCap, r.Route = o.who.pids, ro.Route.String()
+	r.RealRoot = r.RealRoot && !o.who.lent
+	switch {
+	case o.blindly:
+		return allOf(wants)
+	case o.who.root && !r.Verdict.Grants:
+		ownFiles(wants)
+	}
+	// Only root may know whether an account is locked, and may keep its policy to itself.
+	err := o.who.asRoot(func() error {
+		d = judged(r, wants)
+		return nil
+	})
+	if err != nil {
+		return (*policy.Policy)(nil).Judge(policy.Request{Wants: wants}).Because(err.Error())
+	}
+	return d
 }
 
 // ownFiles says that root could open all files, which who looked at them after

@@ -11,6 +11,7 @@ import (
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/credmap"
 )
 
@@ -19,7 +20,9 @@ type standing struct {
 	caller  kernelio.Credentials // hers alone, without what was lent
 	lent    bool                 // the binary is set-id or has file capabilities, and she has less
 	pids    bool                 // CAP_CHECKPOINT_RESTORE was lent, as a file capability: everybody's, by the administrator
+	suid    bool                 // root's authority was lent: a policy may grant of it
 	root    bool                 // she is the machine's root
+	gone    bool                 // what was lent, or root's rights, is given up
 	settled bool                 // in a user namespace of her own; nothing is left to drop
 	dir     string               // her working directory, where it isn't this process's
 }
@@ -47,6 +50,7 @@ func arrive() (*standing, error) {
 		return w, nil
 	}
 	w.caller = plain(own)
+	w.suid = own.UID.Effective == 0 && own.UID.Real != 0 && initial
 	w.pids = own.UID.Effective == own.UID.Real && own.Permitted&forPIDs != 0
 	return w, w.isolate(own)
 }
@@ -110,6 +114,13 @@ func (w *standing) path(name string) string {
 // that was lent but the right to PIDs, which everybody has who may execute the
 // binary; and all of root's rights, since nothing unsigned is restored as root.
 func (w *standing) drop() error {
+	if w.gone {
+		return nil
+	}
+	w.gone = true
+	if err := kernelio.Alike(time.Second); err != nil {
+		return err
+	}
 	switch {
 	case w.settled:
 		return nil
@@ -124,6 +135,28 @@ func (w *standing) drop() error {
 		return err
 	}
 	return kernelio.StepDown()
+}
+
+// asRoot runs f with the authority that was lent, on a thread of its own: for
+// what is root's alone, such as its policy and its log.
+func (w *standing) asRoot(f func() error) error {
+	if !w.suid || w.gone {
+		return f()
+	}
+	return kernelio.AsRoot(f)
+}
+
+// rootborn are the facts of a caller whose tasks are born as root, with what
+// was lent.
+func (w *standing) rootborn() (kind.Caller, error) {
+	c, err := restore.FactsOfCaller()
+	if err != nil {
+		return c, err
+	}
+	caps := c.Born.Caps.Permitted
+	c.Born.UID, c.Born.GID, c.Born.Groups = kind.UIDs{}, kind.GIDs{}, nil
+	c.Born.Caps = kind.CapSets{Permitted: caps, Effective: caps, Bounding: c.Born.Caps.Bounding}
+	return c, nil
 }
 
 // capabilities are the caller's, as kinds know them.

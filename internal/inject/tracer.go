@@ -38,8 +38,18 @@ func Trace(f func(tr *Tracer) error) error {
 	return f(&Tracer{tid: unix.Gettid(), code: newCode(), gadgets: map[fileID]gadgets{}})
 }
 
+// serve never runs on the process's first thread, which does not end when its
+// goroutine does: whatever credentials the tracer takes on go with its thread.
 func (tr *Tracer) serve(ready chan<- int) {
 	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		other := make(chan int)
+		go tr.serve(other)
+		tid := <-other
+		runtime.UnlockOSThread()
+		ready <- tid
+		return
+	}
 	kernelio.IgnoreStops() // or else live with the signals
 	ready <- unix.Gettid()
 	for f := range tr.work {

@@ -122,27 +122,15 @@ func becomeAll(was, want *Credentials) error {
 // it so (commit_creds in kernel/cred.c).
 func WithCredentials(c Credentials, f func() error) error {
 	return onThrowawayThread(func() error {
-		was, err := threadCredentials()
-		if err != nil {
-			return err
-		}
-		if err := become(&was, &c, thisThread); err != nil {
-			return fmt.Errorf("take on user %d, group %d in a thread: %w", c.UID.Effective, c.GID.Effective, err)
-		}
-		is, err := threadCredentials()
-		want := c
-		want.Bounding, want.NoNewPrivs = was.Bounding, was.NoNewPrivs
-		if err == nil && !is.Equal(&want) {
-			err = fmt.Errorf("take on credentials: the thread has %+v and not %+v", is, want)
-		}
-		if err != nil {
+		if err := TakeOn(c); err != nil {
 			return err
 		}
 		return f()
 	})
 }
 
-func threadCredentials() (c Credentials, err error) {
+// ThreadCredentials are those of the calling thread.
+func ThreadCredentials() (c Credentials, err error) {
 	p, err := OpenProc(unix.Getpid())
 	if err != nil {
 		return c, err

@@ -202,7 +202,7 @@ func TestWithCredentials(t *testing.T) {
 	c := Credentials{UID: abi.IDs{Real: 1, Effective: 2, Saved: 3, FS: 4}, GID: abi.IDs{Real: 5, Effective: 6, Saved: 7, FS: 7}, Groups: []uint32{9},
 		Permitted: 1 << unix.CAP_KILL, Inheritable: 1 << unix.CAP_KILL, Ambient: 1 << unix.CAP_KILL}
 	err = WithCredentials(c, func() error {
-		got, err := threadCredentials()
+		got, err := ThreadCredentials()
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func StepDown() error {
 // WithEffective runs f with capabilities effective that this thread is only
 // permitted, and none others. The goroutine must be locked to its thread.
 func WithEffective(caps abi.CapSet, f func() error) error {
-	was, err := threadCredentials()
+	was, err := ThreadCredentials()
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,11 @@ func (s *session) fill() error {
 }
 
 func (s *session) fillOne(b *body, pages image.Blob) error {
-	pid := b.leader.PID()
-	return s.img.EachRun(pages, 0, func(p []byte, at []image.Extent) error {
+	pid, workers := b.leader.PID(), 0
+	if s.opts.Elevated {
+		workers = 1 // only the tracer's thread may write there
+	}
+	return s.img.EachRun(pages, workers, func(p []byte, at []image.Extent) error {
 		s.placed.Add(uint64(len(p)))
 		return write(pid, p, at)
 	})

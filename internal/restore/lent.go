@@ -103,9 +103,20 @@ func (s *session) links() error {
 	return s.carry(slices.DeleteFunc(progressOf(s.at(plan.Create)), func(p *progress) bool { return !p.step.demands("exe-link") }))
 }
 
-// doing runs a step's operation in the tool.
-func (s *session) doing(st *step, f func() error) error {
-	if st.demands("map-files") {
+// doing runs a step's operation in the tool, as who is to have done it.
+func (s *session) doing(st *step, op plan.Op, f func() error) error {
+	if c, ok := op.(plan.Call); ok && !c.As.IsZero() {
+		return s.wear(c.As, f)
+	}
+	if remembers(op) {
+		if r, ok := s.maker(st); ok {
+			return s.wear(r, f)
+		}
+	}
+	switch {
+	case s.opts.Elevated && !st.granted:
+		return aside(f)
+	case st.demands("map-files"):
 		return s.lent(f)
 	}
 	return f()

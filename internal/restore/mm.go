@@ -166,7 +166,7 @@ func (s *session) newStub() error {
 	s.socket = mine
 	defer theirs.Close()
 	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: append([]int{theirs.Int()}, s.hand()...), Barrier: s.barrier,
-		Ambient: s.ambient()})
+		Ambient: s.ambient(), NonDumpable: s.opts.Elevated})
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (s *session) retire(state kind.State) error {
 // in the second byte, or the signal that killed it in the first.
 func (s *session) die(b *body) error {
 	sig, code := b.node.Exit&0x7f, b.node.Exit>>8&0xff
-	cs := []plan.Call{{Nr: unix.SYS_PRCTL, Args: []plan.Arg{plan.Int(unix.PR_SET_NAME), plan.Str(string(b.node.Comm))}}}
+	cs := append(s.shed(b), plan.Call{Nr: unix.SYS_PRCTL, Args: []plan.Arg{plan.Int(unix.PR_SET_NAME), plan.Str(string(b.node.Comm))}})
 	if sig == 0 {
 		cs = append(cs, plan.Call{Nr: unix.SYS_EXIT_GROUP, Args: []plan.Arg{plan.Int(code)}})
 	} else {

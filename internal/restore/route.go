@@ -66,7 +66,7 @@ func (o *Options) settle() {
 // executes says whether address spaces get the link to their executable file
 // by executing it, which takes no right.
 func (o *Options) executes() bool {
-	return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) && o.Lent == 0
+	return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) && o.Lent == 0 && !o.Elevated
 }
 
 // lowly says whether rstr may do no more than any program of its caller's, but

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,6 +36,15 @@ type Options struct {
 	// in orphans (PR_SET_CHILD_SUBREAPER(2const), or init) before it runs: the end
 	// of rstr is not the end of its parent.
 	Detach bool
+	// Elevated: rstr is set-user-id root, every thread of it acts as the caller,
+	// and what the judge grants takes more. Caller.Born is root then.
+	Elevated bool
+	// Plain gives up what was lent, where an elevated restore turns out to need
+	// none of it, and tells who rstr is then.
+	Plain func() (kind.Caller, error)
+	// Again judges once more, just before an elevated restore gives its tasks
+	// their credentials: the world may have changed since. Nil: nobody does.
+	Again func() error
 	// Watch is told, when the building begins, how many bytes the image holds,
 	// and whom to ask how many are in their places; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
@@ -63,13 +73,19 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 	if err != nil {
 		return nil, err
 	}
+	since := time.Now()
+	if o.Elevated {
+		if err := p.confine(&o); err != nil {
+			return nil, fmt.Errorf("preparing for a restore by a policy: %w", err)
+		}
+	}
 	if o.Begin != nil {
 		if err := o.Begin(p.decision); err != nil {
 			return nil, err
 		}
 	}
 	s := &session{content: p.content, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
-		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, route: o.Route, executes: o.executes()}
+		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, route: o.Route, executes: o.executes(), since: since}
 	if o.Route.renumbers() {
 		s.numbers = map[kind.PID]kind.PID{}
 	}
@@ -86,21 +102,23 @@ func (s *session) attempt() (*Restored, error) {
 	s.tracer = inject.NewTracer()
 	defer s.closeBarrier()
 	defer s.closeOwned()
+	defer s.closeHands()
 	r := &Restored{Route: s.route, Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
 	var err error
 	s.tracer.Do(func() { err = s.build() })
 	if err != nil {
-		s.abandon()
+		s.tracer.Do(s.abandon)
 		s.tracer.Close()
 		return nil, err
 	}
 	r.PID = int(s.number(s.tree.Tasks[0].PID))
 	s.tracer.Do(func() { err = s.commit() })
 	if _, runs := err.(*AfterError); err != nil && !runs {
-		s.abandon()
+		s.tracer.Do(s.abandon)
 		s.tracer.Close()
 		return nil, err
 	}
+	s.tracer.Do(func() { err = errors.Join(err, s.descend()) })
 	return r, err
 }
 
@@ -111,12 +129,12 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.open, s.makeTasks, s.giveUp,
+		s.rise, s.open, s.makeTasks, s.giveUp,
 		s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle), s.takeAway,
 		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
-		s.stage(plan.Arm), s.stage(plan.Creds), s.stage(plan.Seal),
+		s.stage(plan.Arm), s.again, s.stage(plan.Creds), s.seal, s.checkCreds,
 	} {
 		if err := do(); err != nil {
 			return err
@@ -129,7 +147,7 @@ func (s *session) build() error {
 // capability that these take.
 func (s *session) makeTasks() error {
 	return s.lent(func() error {
-		for _, do := range []func() error{s.newStub, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear, s.stage(plan.Tree), s.links} {
+		for _, do := range []func() error{s.newStub, s.humble, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear, s.stage(plan.Tree), s.links} {
 			if err := do(); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package restore
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kernelio"
@@ -31,21 +32,26 @@ type session struct {
 	ctl      int                      // the number of the tasks' end in every table; 0: it is closed
 	handed   map[plan.Ref]int         // descriptors that came with the stub, and their numbers in every table
 	bodies   map[uint32]*body
-	made     map[plan.Ref]int64 // results of calls in the tool
-	inTask   map[plan.Ref]int64 // results of calls in tasks
-	owned    map[int]bool       // descriptors of the tool that are to be closed
-	cleared  map[uint32]bool    // address spaces that were emptied before others were cloned from them
-	placed   atomic.Uint64      // bytes of bulk data
-	undo     []plan.Call        // to be made if the restore fails
+	made     map[plan.Ref]int64   // results of calls in the tool
+	inTask   map[plan.Ref]int64   // results of calls in tasks
+	owned    map[int]bool         // descriptors of the tool that are to be closed
+	cleared  map[uint32]bool      // address spaces that were emptied before others were cloned from them
+	placed   atomic.Uint64        // bytes of bulk data
+	before   kernelio.Credentials // the tracer's thread's, before it became root's
+	since    time.Time            // when it was judged
+	hands    map[string]*kernelio.Hand
+	wearing  map[plan.Ref]kind.Creds // what threads are to become
+	undo     []plan.Call             // to be made if the restore fails
 }
 
 // step is a plan.Step with the object that it belongs to.
 type step struct {
 	plan.Step
-	ref  plan.Ref
-	kind string // that planned it
-	next int    // of its operations, the one that comes next
-	of   *content
+	ref     plan.Ref
+	kind    string // that planned it
+	granted bool   // the tool does it by a grant
+	next    int    // of its operations, the one that comes next
+	of      *content
 }
 
 // body is a process of the tree as it is being built.

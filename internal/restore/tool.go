@@ -76,7 +76,7 @@ func (s *session) runTool(ps []*progress) error {
 		moved = false
 		for _, p := range ps {
 			for !p.done() && s.ready(p.op()) {
-				if err := s.doing(p.step, func() error { return s.toolOp(p.op()) }); err != nil {
+				if err := s.doing(p.step, p.op(), func() error { return s.toolOp(p.op()) }); err != nil {
 					return p.step.failed(err)
 				}
 				p.step.next++
@@ -156,9 +156,6 @@ func (s *session) toolOp(op plan.Op) error {
 			return nil // another record asked for the same
 		}
 	}
-	if !c.As.IsZero() {
-		return fmt.Errorf("it must be done as %s, and rstr can't wear other credentials yet", s.nameOf(c.As))
-	}
 	c.Args = s.renamed(c.Args)
 	r, err := calls.Tool(c, s.newNames(nil))
 	if err != nil {
@@ -188,6 +185,9 @@ func (s *session) learn(c plan.Call, name plan.Ref, v int64) {
 // takeBack undoes what would outlive the tree, the last first.
 func (s *session) takeBack() {
 	for i := len(s.undo) - 1; i >= 0; i-- {
-		calls.Tool(s.undo[i], s.newNames(nil))
+		aside(func() error {
+			_, err := calls.Tool(s.undo[i], s.newNames(nil))
+			return err
+		})
 	}
 }

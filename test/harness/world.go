@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -145,7 +146,11 @@ func (w *World) Install(program, name string, mode os.FileMode, effective bool, 
 		return "", err
 	}
 	path := filepath.Join(w.Bin, name)
-	if err := os.WriteFile(path, b, 0o755); err != nil {
+	// A child that is forked meanwhile would hold the file open for writing, and nobody could execute it.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(path, b, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		return "", err
 	}
 	if err := os.Chmod(path, mode); err != nil {

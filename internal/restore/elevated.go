@@ -1,0 +1,339 @@
+package restore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kind"
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/internal/policy"
+	"github.com/ckptool/ckpt/pkg/credmap"
+)
+
+// An elevated restore is one by a set-user-id rstr whose policy granted
+// something. All threads of rstr act as the caller, but the tracer's: that one
+// is root, with the capabilities that the plan takes and no others, and so are
+// the tasks until they take on their own credentials, the last thing but one
+// that they do. They are not dumpable all that time, so that no process of the
+// caller's can reach into them. What the tool does, it does as the caller, but
+// for steps that need what was granted.
+
+// Deadline is how long an elevated restore may take from the judgement to the
+// moment when tasks take on their credentials: a caller can stop rstr, and go
+// on with it when what was judged is not true any more.
+const Deadline = 30 * time.Second
+
+// always is what it takes to make tasks that are not dumpable, and to have
+// them become somebody else.
+const always = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_KILL
+
+// authority is what a plan takes of the capabilities that rstr has.
+func authority(d policy.Decision) credmap.Caps {
+	caps := credmap.Caps(always)
+	for _, w := range d.Wants {
+		if x, err := plan.ParseDemand(w.Need.Demand); err == nil && !w.Own {
+			caps |= capsFor(x)
+		}
+	}
+	return caps
+}
+
+// capsFor are the capabilities by which a demand can be met.
+func capsFor(d plan.Demand) credmap.Caps {
+	switch d.Term {
+	case "cap":
+		if bit, ok := credmap.CapNamed(d.Name); ok {
+			return 1 << bit
+		}
+	case "pid:here", "exe-link", "map-files":
+		return 1 << capCheckpointRestore
+	case "own":
+		return 1<<capChown | 1<<unix.CAP_FOWNER
+	case "file":
+		return 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	case "rlimit", "oom":
+		return 1 << capSysResource
+	case "limit":
+		return 1<<capSysResource | 1<<capIPCLock
+	case "sched":
+		return 1 << capSysNice
+	case "seccomp-no-nnp", "ns":
+		return 1 << capSysAdmin
+	}
+	return 0
+}
+
+// confine drops what the plan does not take, in every thread, and plans again
+// for tasks that are born with the rest.
+func (p *prospect) confine(o *Options) error {
+	if !slices.ContainsFunc(p.decision.Wants, func(w policy.Judged) bool { return !w.Own }) {
+		var err error
+		if o.Caller, err = o.Plain(); err != nil {
+			return err
+		}
+		o.Elevated = false
+		return p.replan(o)
+	}
+	if root := &p.tree.Tasks[0]; root.Session != root.PID {
+		return fmt.Errorf("process %d was in a session that is not the tree's own: the caller's has her terminal, and gets nobody else's program", root.PID)
+	}
+	born := &o.Caller.Born.Caps
+	caps := authority(p.decision) & born.Permitted
+	born.Permitted, born.Effective = caps, caps
+	if err := p.replan(o); err != nil {
+		return err
+	}
+	p.mark(o)
+	return kernelio.Restrict(abi.CapSet(caps))
+}
+
+// replan plans again for tasks that are born otherwise.
+func (p *prospect) replan(o *Options) error {
+	p.steps = p.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Executed: o.executes()})
+	return p.checkFlow(p.steps)
+}
+
+// mark notes which steps the tool does by a grant. An object that becomes
+// somebody else's is no more the caller's to settle.
+func (p *prospect) mark(o *Options) {
+	r := rights{&o.Caller, p.files, sum(p.steps)}
+	others := map[plan.Ref]bool{}
+	for i := range p.steps {
+		st := &p.steps[i]
+		for _, n := range st.Needs {
+			if !r.has(n) {
+				st.granted = true
+				if d, err := plan.ParseDemand(n.Demand); err == nil && d.Term == "own" {
+					others[st.ref] = true
+				}
+			}
+		}
+		st.granted = st.granted || others[st.ref] && st.Stage >= plan.Settle
+	}
+}
+
+// rise makes the tracer's thread root's.
+func (s *session) rise() error {
+	if !s.opts.Elevated {
+		return nil
+	}
+	var err error
+	if s.before, err = kernelio.ThreadCredentials(); err != nil {
+		return err
+	}
+	caps := abi.CapSet(s.opts.Caller.Born.Caps.Permitted)
+	return kernelio.TakeOn(kernelio.Credentials{Permitted: caps, Effective: caps})
+}
+
+// descend makes the tracer's thread, which lives on, like all others again.
+func (s *session) descend() error {
+	if !s.opts.Elevated {
+		return nil
+	}
+	return kernelio.TakeOn(s.before)
+}
+
+// aside runs f on another thread than the tracer's: as the caller.
+func aside(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }()
+	return <-done
+}
+
+// humble takes from the stub what root gets by executing a file: capabilities
+// beyond the plan's, and the caller's keys (keyctl(2)).
+func (s *session) humble() error {
+	if !s.opts.Elevated {
+		return nil
+	}
+	caps := abi.CapSet(s.opts.Caller.Born.Caps.Permitted)
+	p := newProgram(s, nil)
+	for _, c := range []plan.Call{
+		{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(abi.CapData(caps, caps, 0))}},
+		{Nr: unix.SYS_KEYCTL, Args: []plan.Arg{plan.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), plan.Int(0)},
+			Ret: plan.Ret{Tolerate: []uint16{uint16(unix.ENOSYS)}}},
+	} {
+		if err := p.Add(c, nil); err != nil {
+			return err
+		}
+	}
+	return s.stub.Space.Run(s.stub.Thread, p.Inject)
+}
+
+// shed takes from a process that is to die all that a task is born with in an
+// elevated restore. What it was, nothing tells: it gets the real ids that its
+// parent is to have, or the caller's.
+func (s *session) shed(b *body) []plan.Call {
+	if !s.opts.Elevated {
+		return nil
+	}
+	c, ok := s.worn(plan.Ref{Site: plan.Task, ID: uint32(b.node.Parent)})
+	if !ok {
+		c = s.opts.Caller.Creds
+	}
+	var ids []byte
+	for _, g := range c.Groups {
+		ids = binary.LittleEndian.AppendUint32(ids, uint32(g))
+	}
+	u, g := plan.Int(c.UID.Real), plan.Int(c.GID.Real)
+	return []plan.Call{
+		{Nr: unix.SYS_SETGROUPS, Args: []plan.Arg{plan.Int(len(c.Groups)), plan.Buf(append(ids, 0, 0, 0, 0))}},
+		{Nr: unix.SYS_SETRESGID, Args: []plan.Arg{g, g, g}},
+		{Nr: unix.SYS_SETRESUID, Args: []plan.Arg{u, u, u}},
+		{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(abi.CapData(0, 0, 0))}},
+	}
+}
+
+// again judges once more, as the caller, before anything takes on credentials.
+func (s *session) again() error {
+	if !s.opts.Elevated {
+		return nil
+	}
+	if took := time.Since(s.since); took > Deadline {
+		return fmt.Errorf("%v have passed since this restore was judged, which may take %v", took.Round(time.Second), Deadline)
+	}
+	if s.opts.Again == nil {
+		return nil
+	}
+	return aside(s.opts.Again)
+}
+
+// worn are the credentials that a thread, or the first one of a process, is to
+// have in the end.
+func (s *session) worn(r plan.Ref) (kind.Creds, bool) {
+	if r.Site == plan.Task && s.tasks[r.ID] != nil && len(s.tasks[r.ID].Threads) > 0 {
+		r = s.tasks[r.ID].Threads[0].Ref()
+	}
+	if s.wearing == nil {
+		s.wearing = map[plan.Ref]kind.Creds{}
+		for i := range s.records {
+			if w, ok := s.records[i].body.(kind.Wears); ok {
+				s.wearing[s.records[i].ref] = w.Wears()
+			}
+		}
+	}
+	c, ok := s.wearing[r]
+	return c, ok
+}
+
+// wear runs f on a thread with the final credentials of one of the tree's.
+func (s *session) wear(r plan.Ref, f func() error) error {
+	c, ok := s.worn(r)
+	if !ok {
+		return fmt.Errorf("it must be done as %s, whose credentials nothing tells", s.nameOf(r))
+	}
+	name := fmt.Sprintf("%+v", c)
+	if s.hands[name] == nil {
+		h, err := kernelio.NewHand(credentials(&c))
+		if err != nil {
+			return err
+		}
+		if s.hands == nil {
+			s.hands = map[string]*kernelio.Hand{}
+		}
+		s.hands[name] = h
+	}
+	return s.hands[name].Do(f)
+}
+
+func (s *session) closeHands() {
+	for _, h := range s.hands {
+		h.Close()
+	}
+	s.hands = nil
+}
+
+// remembers lists calls whose objects keep the credentials of whoever made
+// them, for others to ask for (SO_PEERCRED in unix(7)).
+func remembers(op plan.Op) bool {
+	c, ok := op.(plan.Call)
+	return ok && (c.Nr == unix.SYS_SOCKET || c.Nr == unix.SYS_SOCKETPAIR || c.Nr == unix.SYS_LISTEN)
+}
+
+// maker is the process that is to have made an object of a step, if that is
+// to be somebody else than who does it.
+func (s *session) maker(st *step) (plan.Ref, bool) {
+	for i := range s.tree.Tasks {
+		t := &s.tree.Tasks[i]
+		table := s.tables[t.FDTable]
+		if table == nil || !slices.ContainsFunc(table.FDs, func(fd kind.FDNode) bool { return fd.File.Main() == st.ref }) {
+			continue
+		}
+		c, ok := s.worn(t.Ref())
+		me := &s.opts.Caller.Born.Creds
+		if s.opts.Elevated {
+			me = &s.opts.Caller.Creds
+		}
+		return t.Ref(), ok && (c.UID != me.UID || c.GID != me.GID)
+	}
+	return plan.Ref{}, false
+}
+
+// checkCreds asks /proc whether every thread has become what its record says,
+// if any had to become anything.
+func (s *session) checkCreds() error {
+	if len(s.at(plan.Creds)) == 0 && !s.opts.Elevated {
+		return nil
+	}
+	for i := range s.records {
+		r := &s.records[i]
+		if w, ok := r.body.(kind.Wears); ok && r.ref.Site == plan.Thread {
+			if err := s.checkOne(r.ref, w.Wears()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) checkOne(r plan.Ref, want kind.Creds) error {
+	b, th, err := s.actor(r)
+	if err != nil {
+		return err
+	}
+	dir, err := kernelio.OpenProc(b.leader.PID())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	st, err := dir.ThreadStatus(th.TID())
+	if err != nil {
+		return err
+	}
+	is := kind.CredsOf(st)
+	is.Securebits = want.Securebits // which /proc does not show
+	if !is.Equal(want) {
+		return fmt.Errorf("thread %d has the credentials %+v, and not %+v", th.TID(), is, want)
+	}
+	return nil
+}
+
+// opensUp says whether an operation opens a process to others: it becomes
+// dumpable.
+func opensUp(op plan.Op) bool {
+	c, ok := op.(plan.Call)
+	return ok && c.Nr == unix.SYS_PRCTL && len(c.Args) > 1 && c.Args[0].Val == unix.PR_SET_DUMPABLE && c.Args[1].Val != 0
+}
+
+// seal does the last steps: those that open a process to others after all
+// that share its memory are sealed.
+func (s *session) seal() error {
+	var open, rest []*progress
+	for _, p := range progressOf(s.at(plan.Seal)) {
+		if slices.ContainsFunc(p.step.Ops, opensUp) {
+			open = append(open, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	if err := s.carry(rest); err != nil {
+		return err
+	}
+	return s.carry(open)
+}

@@ -273,11 +273,10 @@ func freePID(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for pid := last - 200; pid != last; pid-- {
-		if pid < 301 {
-			pid = 32000
-		}
-		if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+	// Half of all numbers away from those that are being given out, and given back by restores of other tests.
+	const least, most = 301, 32000
+	for n := range most - least {
+		if pid := least + (last+most/2+n)%(most-least); errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 			return pid
 		}
 	}

@@ -2,9 +2,12 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
-	"os/user"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // LogTo has every message appended to a file as well, with its time.
@@ -20,17 +23,28 @@ func (s *Speaker) LogTo(path string) error {
 }
 
 // Home is the caller's home directory: what HOME says, else what the user
-// database does, since cron and systemd set no HOME.
+// database does, since cron and systemd set no HOME. Who is in no database has
+// none: noHome, as Debian has it for such users.
 func Home() (string, error) {
 	if home := os.Getenv("HOME"); filepath.IsAbs(home) {
 		return home, nil
 	}
-	u, err := user.Current()
-	if err != nil {
-		return "", err
+	// os/user reads /etc/passwd alone, and many users are elsewhere.
+	c := exec.Command("/usr/bin/getent", "passwd", strconv.Itoa(os.Getuid()))
+	c.Env, c.Dir = []string{}, "/"
+	out, err := c.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 2 { // getent(1): not found
+		return noHome, nil
 	}
-	if !filepath.IsAbs(u.HomeDir) {
+	if err != nil {
+		return "", fmt.Errorf("asking for the home of user %d: %w", os.Getuid(), err)
+	}
+	fields := strings.Split(string(out), ":")
+	if len(fields) < 6 || !filepath.IsAbs(fields[5]) {
 		return "", errors.New("neither HOME nor the user database names a home directory")
 	}
-	return u.HomeDir, nil
+	return fields[5], nil
 }
+
+const noHome = "/nonexistent"

@@ -30,7 +30,7 @@ func TestFixtures(t *testing.T) {
 				hugePages(t, 24)
 			}
 			j := fixture(t, name)
-			j.restless = name == "syscalls" || name == "vforks" || name == "renumber" // children and threads come and go
+			j.restless = restless(name)
 			j.runsOn()
 			for range fixtureCycles {
 				j.cycle()
@@ -39,6 +39,9 @@ func TestFixtures(t *testing.T) {
 		})
 	}
 }
+
+// restless are fixtures in which children and threads come and go.
+func restless(name string) bool { return name == "syscalls" || name == "vforks" || name == "renumber" }
 
 // TestOtherName: an open file whose name was removed comes back by another name that it has in the same directory. Its link in /proc says so.
 func TestOtherName(t *testing.T) {

@@ -248,7 +248,18 @@ func (r listenRecord) clearPath(h *kind.Host) []plan.Call {
 		Nr: unix.SYS_CONNECT, Args: []plan.Arg{plan.FD(probe), plan.Buf(addr), plan.Int(len(addr))},
 		Ret: plan.Ret{Exact: true, Want: -int64(unix.ECONNREFUSED), Tolerate: []uint16{uint16(unix.ECONNREFUSED), uint16(unix.ENOENT)}},
 	}
-	return []plan.Call{look, create, dead, unlink(at)}
+	clear := unlink(at)
+	if o := r.File.Owner; o != nil && o.UID == h.Caller.UID.FS && o.GID == h.Caller.GID.FS {
+		clear.Undo = []plan.Call{deadFile(at, r.File.Mode)}
+	}
+	return []plan.Call{look, create, dead, clear}
+}
+
+// deadFile puts a socket file back at which nobody listens. Its permissions are
+// as far as the umask lets them: whatever the path leads to after that may be
+// another file.
+func deadFile(path []byte, mode uint32) plan.Call {
+	return plan.Call{Nr: unix.SYS_MKNODAT, Args: []plan.Arg{atCwd, plan.Str(string(path)), plan.Int(unix.S_IFSOCK | mode), plan.Int(0)}}
 }
 
 func unlink(path []byte) plan.Call {

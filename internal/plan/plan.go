@@ -124,7 +124,8 @@ type Call struct {
 	// else is a Changed error.
 	Expect []Field
 	// Undo takes back what would outlive the tree, if the restore fails after
-	// this call: the tool executes it, and does not mind errors.
+	// this call: the tool executes it, in this order, and does not mind errors. A
+	// call that came back with an error, if a tolerated one, has done nothing.
 	Undo []Call
 }
 

@@ -41,7 +41,7 @@ type session struct {
 	since    time.Time            // when it was judged
 	hands    map[string]*kernelio.Hand
 	wearing  map[plan.Ref]kind.Creds // what threads are to become
-	undo     []plan.Call             // to be made if the restore fails
+	undo     [][]plan.Call           // to be made if the restore fails
 }
 
 // step is a plan.Step with the object that it belongs to.

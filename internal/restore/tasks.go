@@ -177,7 +177,7 @@ func (s *session) finish(t *turn) error {
 	var ce *inject.CallError
 	if err == nil || errors.As(err, &ce) {
 		for _, c := range t.prog.Succeeded() {
-			s.undo = append(s.undo, c.Undo...)
+			s.mayUndo(c, plan.Result{})
 		}
 	}
 	if err != nil {

@@ -161,7 +161,7 @@ func (s *session) toolOp(op plan.Op) error {
 	if err != nil {
 		return err
 	}
-	s.undo = append(s.undo, c.Undo...)
+	s.mayUndo(c, r)
 	c.Named(r, func(name plan.Ref, v int64) { s.learn(c, name, v) })
 	return nil
 }
@@ -182,12 +182,21 @@ func (s *session) learn(c plan.Call, name plan.Ref, v int64) {
 	}
 }
 
+// mayUndo takes note of how to undo a call that was made.
+func (s *session) mayUndo(c plan.Call, r plan.Result) {
+	if r.Ret >= 0 && len(c.Undo) > 0 {
+		s.undo = append(s.undo, c.Undo)
+	}
+}
+
 // takeBack undoes what would outlive the tree, the last first.
 func (s *session) takeBack() {
 	for i := len(s.undo) - 1; i >= 0; i-- {
-		aside(func() error {
-			_, err := calls.Tool(s.undo[i], s.newNames(nil))
-			return err
-		})
+		for _, c := range s.undo[i] {
+			aside(func() error {
+				_, err := calls.Tool(c, s.newNames(nil))
+				return err
+			})
+		}
 	}
 }

@@ -85,6 +85,7 @@ type original struct {
 	blobs  [][]byte
 	m      *image.Manifest
 	signer *sign.Signer
+	dir    string // of the job
 }
 
 func newOriginal(t *testing.T, name string) *original {
@@ -99,7 +100,7 @@ func newOriginal(t *testing.T, name string) *original {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &original{name: name, data: data}
+	o := &original{name: name, data: data, dir: j.dir}
 	if o.m = o.decode(t); o.m == nil {
 		return nil
 	}
@@ -182,8 +183,8 @@ type sandbox struct{ unshare, shell, script string }
 
 // newSandbox writes the script that is the first process of its namespaces:
 // it restores an image and lists what is left of it, processes and files. A
-// file that was just opened for writing is the copy of the one below; and that
-// the dead file of a socket is gone (a device in the upper layer) is no harm.
+// file that was just opened for writing is the copy of the one below; and the
+// dead file of a socket may be another one by now.
 func newSandbox(t *testing.T) sandbox {
 	t.Helper()
 	s := sandbox{script: filepath.Join(t.TempDir(), "sandbox")}
@@ -214,7 +215,7 @@ if [ $code != 0 ]; then
 	done
 	[ -z "$left" ] || echo "left behind: processes$left"
 	cd "$2/up"
-	find . -mindepth 1 ! -type d | while read -r f; do [ -c "$f" -a -S "/$f" ] || cmp -s "$f" "/$f" || ls -ld "$f" | sed 's/^/left behind: /'; done
+	find . -mindepth 1 ! -type d | while read -r f; do [ -S "$f" -a -S "/$f" ] || cmp -s "$f" "/$f" || ls -ld "$f" | sed 's/^/left behind: /'; done
 	cd /
 fi
 echo "code $code"

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -95,11 +97,11 @@ func TestShowAsOrdinaryUser(t *testing.T) {
 	}
 }
 
-// TestRewrittenWhileRestored: an image file that is rewritten while it is being restored gives what was signed, or nothing. The
-// fixture would notice a changed byte of its memory.
+// TestRewrittenWhileRestored: an image file that is rewritten while it is being restored gives what was signed, or nothing.
 func TestRewrittenWhileRestored(t *testing.T) {
 	t.Parallel()
 	j := fixture(t, "load", "memory", "8")
+	before := memoryOf(t, j.pid)
 	image := j.dump()
 	good, err := os.ReadFile(image)
 	if err != nil {
@@ -129,6 +131,9 @@ func TestRewrittenWhileRestored(t *testing.T) {
 		switch res.Code() {
 		case cli.OK:
 			right++
+			if memoryOf(t, j.pid) != before {
+				t.Fatal("the memory is not what it was")
+			}
 			j.goesOn(2)
 			tree := harness.Tree(j.pid)
 			j.end()
@@ -148,6 +153,32 @@ func TestRewrittenWhileRestored(t *testing.T) {
 		t.Errorf("%d right, %d refused: the writer proves nothing", right, refused)
 	}
 	t.Logf("%d right, %d refused", right, refused)
+}
+
+// memoryOf is a digest of a process's largest mapping, which the load never writes to again.
+func memoryOf(t *testing.T, pid int) [32]byte {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at, size int64
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		if _, err := fmt.Sscanf(line, "%x-%x rw-p", &from, &to); err == nil && to-from > size {
+			at, size = from, to-from
+		}
+	}
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	b := make([]byte, size)
+	if _, err := mem.ReadAt(b, at); err != nil || size < 8<<20 {
+		t.Fatalf("%d bytes at %x: %v", size, at, err)
+	}
+	return sha256.Sum256(b)
 }
 
 // scribble writes what nobody signed to random places of an image, and what was signed again, as fast as rstr reads.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"time"
 
@@ -17,24 +19,51 @@ func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) erro
 	if rule == (verify.Rule{}) {
 		return nil
 	}
-	// Who acts as root answers to the system's ledger, whoever called.
-	owner, dir := uint32(os.Geteuid()), host.SystemLedger
-	if owner != 0 && !o.elevated {
-		home, err := cli.Home()
-		if err != nil {
-			return err
-		}
-		dir = host.UserLedger(home, os.Getenv("XDG_STATE_HOME"))
-	}
-	if o.elevated {
-		owner = 0
-	}
 	if o.elevated && o.repeat {
 		return cli.Fail(cli.NotAllowed, "--again is not for a restore that gets more than its caller has")
 	}
+	dir, owner, err := o.ledgerPlace()
+	if err != nil {
+		return err
+	}
+	return consumeIn(dir, owner, o.use(img, now), rule, s)
+}
+
+// foresee says what the ledger will have against a restore, and writes nothing.
+func (o *options) foresee(img *verify.Image, now time.Time) error {
+	rule := img.Rule()
+	if rule == (verify.Rule{}) {
+		return nil
+	}
+	dir, owner, err := o.ledgerPlace()
+	if err != nil {
+		return err
+	}
+	l, err := host.PeekLedger(dir, owner)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // the system's is for root to read
+	}
+	if err != nil {
+		return err
+	}
+	return l.Judge(o.use(img, now), rule)
+}
+
+func (o *options) use(img *verify.Image, now time.Time) verify.Entry {
 	e := img.Entry(o.who.caller.UID.Real, now)
 	e.Override = o.repeat
-	return consumeIn(dir, owner, e, rule, s)
+	return e
+}
+
+// ledgerPlace is the directory of the ledger that counts, and whose it must be.
+// Who acts as root answers to the system's, whoever called.
+func (o *options) ledgerPlace() (dir string, owner uint32, err error) {
+	owner = uint32(os.Geteuid())
+	if owner == 0 || o.elevated {
+		return host.SystemLedger, 0, nil
+	}
+	home, err := cli.Home()
+	return host.UserLedger(home, os.Getenv("XDG_STATE_HOME")), owner, err
 }
 
 func consumeIn(dir string, owner uint32, e verify.Entry, rule verify.Rule, s *cli.Speaker) error {

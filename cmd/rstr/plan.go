@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 	"unicode/utf16"
 
 	"github.com/ckptool/ckpt/internal/cli"
@@ -57,6 +58,10 @@ func (o *options) showPlan(img *verify.Image, s *streams) error {
 		return err
 	}
 	f := forecastOf(look, img.Verdict(), s.speaker.Verbose)
+	ledger := o.foresee(img, time.Now())
+	if ledger != nil {
+		f.Host, f.OK = append(f.Host, ledger.Error()), false
+	}
 	if o.json {
 		err = f.writeJSON(s.out)
 	} else {
@@ -65,7 +70,10 @@ func (o *options) showPlan(img *verify.Image, s *streams) error {
 	if err != nil {
 		return err
 	}
-	return look.Err()
+	if err := look.Err(); err != nil {
+		return err
+	}
+	return ledger
 }
 
 func forecastOf(look *restore.Outlook, v verify.Verdict, all bool) *forecast {

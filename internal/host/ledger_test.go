@@ -34,6 +34,9 @@ func TestLedgerRemembers(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a", "ckpt")
 	once := verify.Rule{Once: true}
+	if peek, err := PeekLedger(dir, me()); err != nil || len(peek.Entries()) != 0 {
+		t.Errorf("before there is one: %v, %v", peek, err)
+	}
 	l := mustOpen(t, dir)
 	for n := byte(1); n < 4; n++ {
 		if err := l.Consume(anEntry(n), once); err != nil {
@@ -46,6 +49,12 @@ func TestLedgerRemembers(t *testing.T) {
 	l = mustOpen(t, dir)
 	if n := len(l.Ledger().Entries()); n != 3 {
 		t.Errorf("%d entries", n)
+	}
+	if peek, err := PeekLedger(dir, me()); err != nil || len(peek.Entries()) != 3 {
+		t.Errorf("beside a lock: %v, %v", peek, err)
+	}
+	if _, err := PeekLedger(dir, me()+1); !errors.Is(err, verify.ErrLedger) {
+		t.Errorf("another's: %v", err)
 	}
 	if err := l.Consume(anEntry(2), once); !errors.Is(err, verify.ErrConsumed) {
 		t.Errorf("again: %v", err)

@@ -125,6 +125,9 @@ func TestOnce(t *testing.T) {
 	}
 	r.restored(j, image)
 	r.refused(j, cli.Consumed, "already restored", image)
+	if res := r.rstr("--plan", image); res.Code() != cli.Consumed || !strings.Contains(res.Stdout, "already restored") {
+		t.Errorf("rstr --plan does not foresee it: %v", res)
+	}
 	copied := j.image()
 	b, err := os.ReadFile(image)
 	if err != nil {

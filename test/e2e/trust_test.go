@@ -59,6 +59,35 @@ func TestAskedBeforeFrozen(t *testing.T) {
 	j.goesOn(2)
 }
 
+// TestKeyIsKept: of a ckpt that holds a key the kernel shows its own user nothing; the files in /proc of such a process are root's. It
+// dumps all the same.
+func TestKeyIsKept(t *testing.T) {
+	t.Parallel()
+	j := userJob(t, "tiny")
+	home := filepath.Dir(j.status)
+	key, saw, ask := filepath.Join(home, "key"), filepath.Join(home, "saw"), filepath.Join(home, "ask")
+	if res := runs(t, harness.Command{Argv: []string{"/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", key}}); !res.OK() {
+		t.Fatal(res)
+	}
+	if err := os.Chown(key, ordinary, ordinary); err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\nstat -c %u /proc/$PPID/environ > " + saw + "\necho secret\n"
+	if err := os.WriteFile(ask, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	image, pid := j.image(), strconv.Itoa(j.pid)
+	res := runs(t, harness.Command{Argv: asUser([]string{shared.tool("ckpt"), "--sign=" + key, "-o", image, pid}),
+		Env: []string{"HOME=" + home, "PATH=/usr/bin:/bin", "SSH_ASKPASS=" + ask, "SSH_ASKPASS_REQUIRE=force"}})
+	if !res.OK() {
+		t.Fatal(res)
+	}
+	if b, err := os.ReadFile(saw); err != nil || string(b) != "0\n" {
+		t.Errorf("the question saw owner %q, %v", b, err)
+	}
+	j.goesOn(2)
+}
+
 // TestShowAsOrdinaryUser: what an image is, anybody who can read it can see; of a bad one that comes first.
 func TestShowAsOrdinaryUser(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/verify"
@@ -60,6 +61,9 @@ func (o *options) unmet(e *restore.NeedsError, v verify.Verdict) error {
 	}
 	err := cli.Fail(cli.Refused, "%s", strings.Join(lines, "\n"))
 	switch {
+	case onlyPIDs(e):
+		err = cli.WithHint(err, "its numbers in a PID namespace of its own, or other ones, take no right: rstr --pidns %s, or --no-pids", o.again())
+		return cli.WithHint(err, "setcap cap_checkpoint_restore=ep on rstr lets everybody choose PIDs")
 	case !o.who.root:
 		return cli.WithHint(err, "root may restore it, if a key that root trusts has signed it")
 	case !v.Signed:
@@ -80,6 +84,11 @@ func nearest(e *restore.NeedsError) []string {
 		}
 	}
 	return out
+}
+
+// onlyPIDs says whether nothing but the tree's numbers is out of reach.
+func onlyPIDs(e *restore.NeedsError) bool {
+	return !slices.ContainsFunc(e.Wants, func(w policy.Judged) bool { return w.Need.Demand != "pid:here" })
 }
 
 // demands lists each demand once: why, for which object, and for how many more.
@@ -121,13 +130,14 @@ func (o *options) inUse(e *restore.TakenError, m *image.Manifest) error {
 	if older {
 		err = cli.WithHint(err, "the tree that was dumped may be what still runs: end it first (kill %d), or dump with ckpt --kill", e.PIDs[0].PID)
 	}
-	return cli.WithHint(err, "in a PID namespace of its own its numbers are free: unshare --pid --fork --mount-proc rstr %s", o.again())
+	return cli.WithHint(err, "in a PID namespace of its own its numbers are free: rstr --pidns %s", o.again())
 }
 
-// again is the command line of this restore, to be used where rstr is the
-// init of a namespace and must stay.
+// again is the command line of this restore without what it says about PIDs.
 func (o *options) again() string {
-	line := strings.Join(slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return arg == "--detach" || arg == "-W" }), " ")
+	line := strings.Join(slices.DeleteFunc(withoutInside(os.Args[1:]), func(arg string) bool {
+		return arg == "--pidns" || arg == "--no-pids" || strings.HasPrefix(arg, "--pids")
+	}), " ")
 	if o.input == "" {
 		line += " < IMAGE"
 	}

@@ -203,9 +203,9 @@ func letGo() error {
 // withoutInside is a command line as the caller typed it.
 func withoutInside(args []string) []string {
 	if len(args) > 0 && strings.HasPrefix(args[0], insideFlag) {
-		return args[1:]
+		return slices.Clone(args[1:])
 	}
-	return args
+	return slices.Clone(args)
 }
 
 type unfitError struct{ why string }

@@ -22,6 +22,7 @@ type forecast struct {
 	Trusted   bool       `json:"trusted"`
 	Processes int        `json:"processes"`
 	Threads   int        `json:"threads"`
+	PIDs      string     `json:"pids"` // the route to them
 	Steps     []stepLine `json:"steps,omitempty"`
 	Needs     []needLine `json:"needs"`
 	Lost      []string   `json:"lost"`
@@ -78,7 +79,7 @@ func (o *options) showPlan(img *verify.Image, s *streams) error {
 
 func forecastOf(look *restore.Outlook, v verify.Verdict, all bool) *forecast {
 	f := &forecast{Image: fmt.Sprintf("sha256:%x", v.Manifest), Signer: signer(v), Trusted: v.Trusted, Processes: look.Tasks,
-		Threads: look.Threads, Lost: texts(look.Lost), Host: texts(look.Host), Needs: []needLine{}, OK: look.Err() == nil}
+		Threads: look.Threads, PIDs: look.Route.String(), Lost: texts(look.Lost), Host: texts(look.Host), Needs: []needLine{}, OK: look.Err() == nil}
 	for _, w := range look.Decision.Wants {
 		f.Needs = append(f.Needs, needLineOf(w))
 	}

@@ -156,7 +156,7 @@ func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) er
 
 // restoreOptions are the facts that a restore depends on.
 func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
-	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Inside: o.inside != nil, Detach: o.detach,
+	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Inside: o.inside != nil, Detach: o.detach && o.inside == nil,
 		Elevated: o.elevated}
 	if o.who.pids && (o.route == restore.Here || o.inside != nil) {
 		ro.Lent = forPIDs

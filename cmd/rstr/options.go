@@ -75,7 +75,7 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.BoolVar(&o.blindly, "trust-unsigned", false, "as root: restore whatever the image asks for, whoever made it; this is written to the log")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
-	here := f.String("pids", "", "give the tree its original PIDs, in this PID namespace: `HOW` is here")
+	here := f.String("pids", "", "give the tree its original PIDs, in this PID namespace; `HOW`: here (by right), last-pid, or cycle (until they come)")
 	namespace := f.Bool("pidns", false, "give the tree its original PIDs, in a new PID namespace")
 	f.Lookup("pids").NoOptDefVal = restore.Here.String()
 	renumber := f.Bool("no-pids", false, "give the tree whatever PIDs are free; it takes no right")
@@ -117,7 +117,7 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	if f.NArg() == 1 {
 		o.input = f.Arg(0)
 	}
-	if o.route != restore.Auto && o.route != restore.Here && o.inside == nil {
+	if o.route != restore.Auto && o.route != restore.Here && o.route != restore.LastPID && o.inside == nil {
 		o.who.pids = false // no other route takes a right
 	}
 	if o.trust == ownTrust {
@@ -150,10 +150,13 @@ func routeOf(how string, namespace, renumber bool) (restore.Route, error) {
 		return restore.Renumbered, nil
 	case how == "":
 		return restore.Auto, nil
-	case how == restore.Here.String():
-		return restore.Here, nil
 	}
-	return restore.Auto, cli.Misuse("--pids=%s: it must be here", how)
+	for _, r := range []restore.Route{restore.Here, restore.LastPID, restore.Cycled} {
+		if how == r.String() {
+			return r, nil
+		}
+	}
+	return restore.Auto, cli.Misuse("--pids=%s: it must be here, last-pid or cycle", how)
 }
 
 func btoi(b bool) int {

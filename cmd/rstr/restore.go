@@ -111,6 +111,7 @@ func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
 		return err
 	}
 	ro.Begin = func(d policy.Decision) error { return o.begin(b.img, d, s) }
+	ro.Cycle = func(total int) func(int) { return o.cycling(total, p, s) }
 	ro.Watch = func(total uint64, done func() uint64) { p.Watch("restored", total, done) }
 	r, err := restore.Run(b.img, ro)
 	p.Stop()
@@ -158,7 +159,7 @@ func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) er
 func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 	ro := restore.Options{Table: o.table, Caller: o.caller, Route: o.route, Inside: o.inside != nil, Detach: o.detach && o.inside == nil,
 		Elevated: o.elevated}
-	if o.who.pids && (o.route == restore.Here || o.inside != nil) {
+	if o.who.pids && (o.route == restore.Here || o.route == restore.LastPID || o.inside != nil) {
 		ro.Lent = forPIDs
 	}
 	var err error

@@ -27,6 +27,7 @@ type Progress struct {
 	total uint64
 	done  func() uint64
 	begin time.Time
+	plain bool // it is no bytes that are counted
 }
 
 // NewProgress shows the progress of a program on to, if that is a terminal.
@@ -48,7 +49,18 @@ func (p *Progress) Watch(what string, total uint64, done func() uint64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.what, p.total, p.done, p.begin = what, total, done, time.Now()
+	p.what, p.total, p.done, p.begin, p.plain = what, total, done, time.Now(), false
+}
+
+// Count is Watch for anything but bytes.
+func (p *Progress) Count(what string, total uint64, done func() uint64) {
+	if p == nil {
+		return
+	}
+	p.Watch(what, total, done)
+	p.mu.Lock()
+	p.plain = true
+	p.mu.Unlock()
 }
 
 // Stop erases the line. It may be called twice.
@@ -93,6 +105,9 @@ func (p *Progress) line() string {
 		return ""
 	}
 	done := p.done()
+	if p.plain {
+		return fmt.Sprintf("%s: %s %d of about %d", p.name, p.what, done, p.total)
+	}
 	of := ""
 	if p.total > 0 && done >= p.total {
 		return fmt.Sprintf("%s: %s %s, finishing", p.name, p.what, Bytes(done))

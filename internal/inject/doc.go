@@ -65,6 +65,7 @@
 //	p := NewProgram()
 //	p.Grow(n)                                         // room for so many more calls
 //	h := p.Call(nr, args ...Arg) Handle               // an error return (-4095..-1) ends the program
+//	h := p.Spin(stop, most int) Handle                // brief threads, until one has the number stop
 //	p.Tolerate(h, errnos ...unix.Errno)               // none given: any error goes on
 //	p.MustEqual(h, n uint64)                          // anything else ends the program
 //	Arg: N(v), r.Ptr(off), h.Result()                 // number, address of a buffer, result of an earlier call

@@ -61,6 +61,7 @@ type call struct {
 	exact    bool
 	want     uint64
 	stores   []store
+	spin     bool // it is no call
 }
 
 type store struct {
@@ -97,6 +98,15 @@ func (p *Program) Call(nr uintptr, args ...Arg) Handle {
 		p.badArgs = fmt.Errorf("system call %d with %d arguments", nr, len(args))
 	}
 	p.calls = append(p.calls, call{nr: nr, args: args})
+	return Handle(len(p.calls) - 1)
+}
+
+// Spin appends the making of threads that end at once, most of them at most,
+// until one of them had the number stop. Its result is the number that the last
+// one had, or an error of clone(2), which does not end the program. Only a
+// process that has no thread but this one may do so.
+func (p *Program) Spin(stop, most int) Handle {
+	p.calls = append(p.calls, call{args: []Arg{N(stop), N(most)}, spin: true, lenient: true})
 	return Handle(len(p.calls) - 1)
 }
 

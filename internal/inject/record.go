@@ -23,6 +23,7 @@ const (
 	kindMove4    = 3 << 8
 	kindEqual    = 4 << 8 // *arg0 is arg1, or stop
 	kindTolerate = 5 << 8 // *arg0 is no error, or one of arg1..5, or stop
+	kindSpin     = 6 << 8 // up to arg1 brief threads, until one has the number arg0
 )
 
 // align is the alignment of buffers; that of the widest kernel object.
@@ -132,6 +133,9 @@ func (e *encoder) call(i int) error {
 	flags := uint32(flagStop)
 	if c.lenient {
 		flags = 0
+	}
+	if c.spin {
+		flags = kindSpin
 	}
 	e.record(uint32(c.nr), flags, args[:]...)
 	return e.after(c, e.addr(self*recordSize+recRet))

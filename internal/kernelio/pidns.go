@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +61,28 @@ const lastPID = "/proc/sys/kernel/ns_last_pid"
 // the first one after that that is free.
 func SetLastPID(n int) error {
 	return os.WriteFile(lastPID, strconv.AppendInt(nil, int64(n), 10), 0)
+}
+
+// LockLastPID takes the lock by which programs that set the last number keep
+// out of each other's way: flock(2) on the file itself. Closing it gives the
+// lock back.
+func LockLastPID(deadline time.Time) (*os.File, error) {
+	f, err := os.OpenFile(lastPID, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil {
+		f.Close()
+		return nil, failed(err, "flock", lastPID)
+	}
+	return f, nil
 }
 
 // Exec executes a program in the place of this one, with the descriptors that

@@ -29,7 +29,7 @@ func (p *prospect) wants(o *Options) []policy.Want {
 	if caller.UID.Real == 0 {
 		w.add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
 	}
-	if o.Route == Here {
+	if o.Route == Here || o.Route == LastPID {
 		w.add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
 	}
 	for i := range p.steps {

@@ -81,11 +81,16 @@ func (s *session) reap(n *kind.TaskNode) error {
 // (do_sigaction in kernel/signal.c).
 func (s *session) forgetChildren() error {
 	const sigIgn = 1
-	done := map[*body]bool{}
+	parents := s.bereaved
 	for i := range s.tree.Tasks {
 		n := &s.tree.Tasks[i]
-		b := s.bodies[uint32(n.Parent)]
-		if alive(n) || b == nil || done[b] {
+		if b := s.bodies[uint32(n.Parent)]; !alive(n) && b != nil {
+			parents = append(parents, b)
+		}
+	}
+	done := map[*body]bool{}
+	for _, b := range parents {
+		if done[b] || s.bodies[b.node.ID] != b {
 			continue
 		}
 		done[b] = true

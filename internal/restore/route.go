@@ -18,9 +18,10 @@ const (
 	Namespace               // its own PIDs, in a new PID namespace
 	Renumbered              // whatever PIDs are free
 	Cycled                  // its own PIDs, by making tasks until the number comes
+	LastPID                 // its own PIDs, by the right to say which one was last
 )
 
-var routeNames = [...]string{"auto", "here", "pidns", "none", "cycle"}
+var routeNames = [...]string{"auto", "here", "pidns", "none", "cycle", "last-pid"}
 
 func (r Route) String() string {
 	if int(r) < len(routeNames) {
@@ -61,6 +62,18 @@ func (o *Options) settle() {
 	if o.Route == Auto {
 		o.Route = Here
 	}
+	if o.Route == Here && !setsTID(o.Kernel) {
+		o.Route = LastPID
+	}
+}
+
+// setsTID says whether the kernel lets clone3(2) choose PIDs: since Linux 5.5.
+func setsTID(release string) bool {
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n != 2 {
+		return true // an attempt will tell
+	}
+	return major > 5 || major == 5 && minor >= 5
 }
 
 // executes says whether address spaces get the link to their executable file

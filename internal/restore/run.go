@@ -48,6 +48,9 @@ type Options struct {
 	// Watch is told, when the building begins, how many bytes the image holds,
 	// and whom to ask how many are in their places; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
+	// Cycle is told how many numbers are about to be tried, and gives whom to
+	// tell of those that were; nil: nobody wants to know.
+	Cycle func(total int) func(n int)
 	// Begin is called when nothing is left to refuse and before anything is
 	// created, with the judge's decision; its error ends the restore. Nil:
 	// nobody has anything to say.

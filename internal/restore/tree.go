@@ -16,7 +16,13 @@ import (
 
 // grow makes all tasks of the tree, with their numbers, as empty copies of
 // the stub, and joins them into their sessions and groups.
-func (s *session) grow() error {
+func (s *session) grow() (err error) {
+	if s.route == Cycled || s.route == LastPID {
+		if s.counter, err = s.newCounter(); err != nil {
+			return err
+		}
+		defer s.counter.close()
+	}
 	root := s.family(nil)[0]
 	flags := uint64(unix.CLONE_PARENT) // rstr's child
 	if s.opts.Detach {
@@ -157,21 +163,17 @@ func (s *session) clone(b *body, births []birth) error {
 	if b != nil {
 		space, thread = b.space, b.leader
 	}
-	p := newProgram(s, b)
+	var cs []plan.Call
+	var pids []kind.PID
 	for _, x := range births {
 		args := abi.CloneArgs{Flags: x.flags | unix.CLONE_PTRACE, ExitSignal: uint64(x.node.ExitSignal)}
 		if x.flags&unix.CLONE_PARENT != 0 {
 			args.ExitSignal = 0 // it is the cloner's (clone(2))
 		}
-		if err := p.Add(s.cloneCall(args, x.node.PID), x.node.PID); err != nil {
-			return err
-		}
+		cs, pids = append(cs, s.cloneCall(args, x.node.PID)), append(pids, x.node.PID)
 	}
-	if err := space.Run(thread, p.Inject); err != nil {
-		return cloneError(p, err)
-	}
-	for i, r := range p.Results() {
-		s.name(births[i].node.PID, r.Ret)
+	if err := s.makeAll(space, thread, b, cs, pids, s.discardProcess(b, births[0])); err != nil {
+		return err
 	}
 	for _, x := range births {
 		if err := s.adopt(b, x, space); err != nil {
@@ -209,7 +211,7 @@ func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
 // cloneCall makes one task, with a number of our choice (clone3(2), set_tid)
 // if the route leads there.
 func (s *session) cloneCall(a abi.CloneArgs, pid kind.PID) plan.Call {
-	if s.route.renumbers() {
+	if s.route.renumbers() || s.counter != nil {
 		return plan.Call{Nr: unix.SYS_CLONE3, Args: []plan.Arg{plan.Buf(a.Encode()), plan.Int(abi.SizeofCloneArgs)}}
 	}
 	a.SetTIDSize = 1
@@ -227,19 +229,17 @@ func (s *session) cloneThreads(b *body) error {
 	}
 	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD |
 		unix.CLONE_SYSVSEM | unix.CLONE_PTRACE
-	p := newProgram(s, b)
+	var cs []plan.Call
+	var tids []kind.PID
 	for _, th := range b.node.Threads[1:] {
-		if err := p.Add(s.cloneCall(abi.CloneArgs{Flags: flags}, th.TID), th.TID); err != nil {
-			return err
-		}
+		cs, tids = append(cs, s.cloneCall(abi.CloneArgs{Flags: flags}, th.TID)), append(tids, th.TID)
 	}
-	if err := b.space.Run(b.leader, p.Inject); err != nil {
-		return cloneError(p, err)
+	if err := s.makeAll(b.space, b.leader, b, cs, tids, s.discardThread(b)); err != nil {
+		return err
 	}
-	for i, r := range p.Results() {
+	for i := range b.node.Threads[1:] {
 		th := &b.node.Threads[i+1]
-		s.name(th.TID, r.Ret)
-		t, err := b.space.AdoptThread(int(r.Ret))
+		t, err := b.space.AdoptThread(int(s.number(th.TID)))
 		if err != nil {
 			return err
 		}

@@ -154,3 +154,29 @@ func TestRenumberedNeverPrivileged(t *testing.T) {
 		t.Errorf("a user restored root's process: %v", res)
 	}
 }
+
+// TestCycled: without any right the numbers come back by making tasks until it is their turn.
+func TestCycled(t *testing.T) {
+	t.Parallel()
+	j := userJob(t, "renumber")
+	was := j.pid
+	j.restoreAs(j.userImage(), "--pids=cycle")
+	j.goesOn(5)
+	if j.pid != was {
+		t.Errorf("its PID is %d, not %d", j.pid, was)
+	}
+}
+
+// TestLastPID: the way that kernels have which let nobody choose PIDs by clone3(2).
+func TestLastPID(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"threads", "tree"} {
+		j := fixture(t, name)
+		before, seq := j.facts(), j.progress().Seq
+		if res := rstr(t, "--verify", "--detach", "--pids=last-pid", j.dump()); !res.OK() {
+			t.Fatal(res)
+		}
+		j.reach(seq + 3)
+		j.unchanged(before, "a restore by ns_last_pid")
+	}
+}

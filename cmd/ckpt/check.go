@@ -17,8 +17,13 @@ kernel features there are. Nothing is changed by it.
 func check(args []string, s *streams) error {
 	f := flagSet("ckpt check", s.out, checkUsage)
 	json := f.Bool("json", false, "print the answers as JSON")
+	law := f.String("policy", "", "explain the policy of this host instead, or the one in `FILE`")
+	f.Lookup("policy").NoOptDefVal = systemPolicy
 	if err := parse(f, args, "no operands", 0, 0); err != nil {
 		return err
+	}
+	if f.Changed("policy") {
+		return explainPolicy(*law, s)
 	}
 	return tryHost(s, *json)
 }

@@ -33,7 +33,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CONFIG_HOME", "")
 			e.Setenv("SSH_AUTH_SOCK", "")
-			return nil
+			examples, err := filepath.Abs("../../docs/policies")
+			e.Setenv("EXAMPLES", examples)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ends": ends, "target": target, "image": newImage, "flip": flip,
 			"tpm": softTPM, "extend": extend},

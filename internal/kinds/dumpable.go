@@ -29,7 +29,11 @@ func Dumpable() kind.Kind {
 			if r.Dumpable {
 				text, v = "make it dumpable", 1
 			}
-			return oneStep(plan.Seal, text, prctlIn(h, unix.PR_SET_DUMPABLE, plan.Int(v)))
+			steps := oneStep(plan.Seal, text, prctlIn(h, unix.PR_SET_DUMPABLE, plan.Int(v)))
+			if r.Dumpable {
+				steps[0].Needs = []plan.Need{{Demand: "loosen:dumpable", Why: "other processes of its user may read its memory and write it"}}
+			}
+			return steps
 		},
 	})
 }

@@ -58,7 +58,8 @@ func (r fsRecord) check() error {
 func (r fsRecord) plan(h *kind.Host) []plan.Step {
 	return []plan.Step{
 		{Stage: plan.Connect, Text: "change to the working directory",
-			Ops: []plan.Op{inTask(h, unix.SYS_FCHDIR, plan.FD(r.Cwd.Main()))}},
+			Needs: []plan.Need{{Demand: fmt.Sprintf("file:%v:x", r.Cwd.Main()), Why: "it is its working directory"}},
+			Ops:   []plan.Op{inTask(h, unix.SYS_FCHDIR, plan.FD(r.Cwd.Main()))}},
 		{Stage: plan.Arm, Text: "set the umask",
 			Ops: []plan.Op{inTask(h, unix.SYS_UMASK, plan.Int(r.Umask))}},
 	}

@@ -9,7 +9,7 @@ import (
 func TestFS(t *testing.T) {
 	site := &kind.FSSite{ID: 7, Task: sampleTask(), Cwd: &kind.InodeSite{ID: 3}, Root: &kind.InodeSite{ID: 4, Path: "/"}}
 	_, steps := through(t, FS(), site)
-	golden(t, steps, `connect: fchdir@fs 7({inode 3})`, `arm: umask@fs 7(18)`)
+	golden(t, steps, `connect: !file:inode 3:x fchdir@fs 7({inode 3})`, `arm: umask@fs 7(18)`)
 
 	site.Root.Path = "/srv/jail"
 	refused(t, FS(), site, "/srv/jail")

@@ -194,7 +194,8 @@ func (w pathWatch) plan(h *kind.Host) plan.Step {
 	return plan.Step{
 		Stage: plan.Arm,
 		Text:  fmt.Sprintf("watch %+q", w.Path),
-		Needs: []plan.Need{{Demand: fmt.Sprintf("file:%s:r", w.Path), Why: "watching a file takes the right to read it"}},
+		Needs: []plan.Need{{Demand: fmt.Sprintf("file:%s:r", w.Path), Why: "watching a file takes the right to read it"},
+			{Demand: "limit:watches", Why: "users may have so many watches only", Amount: 1}},
 		Ops: []plan.Op{
 			plan.Call{Nr: unix.SYS_STATX, Ret: plan.Exactly(0), Expect: []plan.Field{wantType(w.Type)}, Args: []plan.Arg{
 				atCwd, path, plan.Int(unix.AT_SYMLINK_NOFOLLOW), plan.Int(unix.STATX_BASIC_STATS), plan.Out(stxBytes)}},

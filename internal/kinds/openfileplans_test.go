@@ -92,7 +92,7 @@ fill: send the 1 messages that were waiting; blob 6 into file 9.3
 `},
 		"watching a path": {Inotify(), &inotifyRecord{Watches: []pathWatch{{WD: 4, Path: []byte("/tmp"), Mask: 2, Type: unix.S_IFDIR}}}, `
 create: make an inotify instance; tool inotify_init1 -> file 9
-arm: watch "/tmp" [file:/tmp:r]; tool statx; tool ioctl; tool inotify_add_watch
+arm: watch "/tmp" [file:/tmp:r] [limit:watches]; tool statx; tool ioctl; tool inotify_add_watch
 arm: go on with the next watch descriptor; tool ioctl
 `},
 		"locks": {Locks(), &locksRecord{Flock: flock{lockRead, 2, 5}, OFD: []rangeLock{{lockWrite, 0, 1}}, POSIX: []taskLocks{{3, 6, []rangeLock{{lockRead, 0, 0}}}}}, `

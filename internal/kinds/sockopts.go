@@ -245,5 +245,8 @@ func (o sockOptions) needs() []plan.Need {
 			needs = append(needs, plan.Need{Demand: "cap:net_admin", Why: "the socket's priority is above 6"})
 		}
 	}
+	if o.Congestion != "" && o.Congestion != "cubic" && o.Congestion != "reno" {
+		needs = append(needs, plan.Need{Demand: "cap:net_admin", Why: fmt.Sprintf("congestion control by %+q may be closed to users", o.Congestion)})
+	}
 	return needs
 }

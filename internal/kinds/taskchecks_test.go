@@ -90,7 +90,7 @@ func TestDumpable(t *testing.T) {
 	}
 	owner(5)
 	_, steps := through(t, Dumpable(), site, plan.Result{Ret: 1})
-	golden(t, steps, "seal: prctl@task 7(4,1,0,0,0)")
+	golden(t, steps, "seal: !loosen:dumpable prctl@task 7(4,1,0,0,0)")
 	if _, err := Dumpable().Dump(nil, site, []plan.Result{{Ret: 0}}); err == nil {
 		t.Error("it is believed to be non-dumpable")
 	}

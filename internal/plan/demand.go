@@ -14,7 +14,7 @@ type Demand struct {
 	ID   uint32 // of uid, gid, group+, group-, open-as; the owner of own
 	GID  uint32 // of own
 	Name string // of cap, rlimit, loosen, limit, ns; the path of file and memory
-	Mode string // of file: "r", "w", "rw"
+	Mode string // of file: "r", "w", "rw", or "x": to reach it
 }
 
 // plainTerms are demands that consist of their term alone.
@@ -40,7 +40,7 @@ func ParseDemand(s string) (Demand, error) {
 		return demandOfOwner(s, rest)
 	case "file":
 		i := strings.LastIndexByte(rest, ':')
-		if i <= 0 || !slices.Contains([]string{"r", "w", "rw"}, rest[i+1:]) {
+		if i <= 0 || !slices.Contains([]string{"r", "w", "rw", "x"}, rest[i+1:]) {
 			return Demand{}, unknownDemand(s)
 		}
 		d.Name, d.Mode = rest[:i], rest[i+1:]

@@ -23,7 +23,7 @@ func TestParseDemand(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", "uid", "uid:", "uid:-1", "uid:4294967295", "uid:4294967296", "uid:+1", "uid:01", "own:1", "own:1:", "own:1:2:3",
-		"file:/a", "file::r", "file:/a:x", "cap:", "sched:x", "pid", "pid:there", "never", "group+x", "everything", "UID:0"} {
+		"file:/a", "file::r", "file:/a:z", "cap:", "sched:x", "pid", "pid:there", "never", "group+x", "everything", "UID:0"} {
 		if d, err := ParseDemand(s); err == nil {
 			t.Errorf("%q is taken for %+v", s, d)
 		}

@@ -240,7 +240,7 @@ func TestErrors(t *testing.T) {
 		rule + "[restore.grant]\nfiles = [{tree = \"srv\", mode=\"r\"}]":     "line 8",
 		rule + "[restore.grant]\nfiles = [{tree = \"/srv/\", mode=\"r\"}]":   "line 8",
 		rule + "[restore.grant]\nfiles = [{tree = \"/a/../b\", mode=\"r\"}]": "line 8",
-		rule + "[restore.grant]\nfiles = [{tree = \"/a\", mode=\"x\"}]":      "line 8",
+		rule + "[restore.grant]\nfiles = [{tree = \"/a\", mode=\"wr\"}]":     "line 8",
 		rule + "[restore.grant]\npids = [\"none\"]":                          "renumbered PIDs never",
 		rule + "[restore.grant]\npids = [\"all\"]":                           "line 8",
 		rule + "[restore.grant]\nalso = [\"everything\"]":                    "line 8",

@@ -208,17 +208,18 @@ func (t tree) holds(p string) bool {
 	return p == t.path || t.path == "/" || strings.HasPrefix(p, t.path+"/")
 }
 
-// fileMode is r, w or rw.
+// fileMode is r, w, rw, or x for the right to reach what is there only.
 type fileMode struct{ s string }
 
 func (m *fileMode) UnmarshalText(b []byte) error {
-	if m.s = string(b); m.s != "r" && m.s != "w" && m.s != "rw" {
-		return fmt.Errorf("mode %+q: it is r, w or rw", b)
+	if m.s = string(b); m.s != "r" && m.s != "w" && m.s != "rw" && m.s != "x" {
+		return fmt.Errorf("mode %+q: it is r, w, rw or x", b)
 	}
 	return nil
 }
 
-func (m fileMode) covers(wanted string) bool { return m.s == wanted || m.s == "rw" }
+// covers: who may read or write a file may reach it.
+func (m fileMode) covers(wanted string) bool { return m.s == wanted || m.s == "rw" || wanted == "x" }
 
 // pidMode is a way to the tree's PIDs.
 type pidMode struct{ s string }

@@ -25,6 +25,7 @@ func (e *NeedsError) Error() string {
 func (p *prospect) wants(o *Options) []policy.Want {
 	caller := &o.Caller
 	w := wanting{ids: o.Map, rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
+	w.sums["tasks"] = uint64(len(p.threads))
 	root := fmt.Sprintf("process %d", p.tree.Tasks[0].PID)
 	if caller.UID.Real == 0 {
 		w.add(root, plan.Need{Demand: "uid:0", Why: "it would run as root"})
@@ -32,24 +33,38 @@ func (p *prospect) wants(o *Options) []policy.Want {
 	if o.Route == Here || o.Route == LastPID {
 		w.add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
 	}
+	w.add(root, plan.Need{Demand: "limit:tasks", Why: fmt.Sprintf("it is a tree of %d threads", len(p.threads)), Amount: uint64(len(p.threads))})
+	w.privileged = w.spaces(p)
 	for i := range p.steps {
-		if len(p.steps[i].Ops) == 0 {
-			continue // lost, whoever would grant it
-		}
-		for _, n := range p.steps[i].Needs {
-			w.add(p.steps[i].name()+": "+p.steps[i].Text, n)
-		}
+		w.step(p, &p.steps[i])
 	}
 	w.memories(p)
 	return w.all
 }
 
+func (w *wanting) step(p *prospect, st *step) {
+	if len(st.Ops) == 0 {
+		return // lost, whoever would grant it
+	}
+	object := func() string { return st.name() + ": " + st.Text }
+	for _, n := range st.Needs {
+		if t := p.taskBehind(st.ref); n.Demand == "loosen:dumpable" && t != nil && !w.privileged[t.MM] {
+			continue // she could trace it anyway
+		}
+		w.add(object(), n)
+	}
+	if f := w.files[st.ref.String()]; f != nil && f.hidden {
+		w.add(object(), plan.Need{Demand: fmt.Sprintf("file:%v:x", st.ref), Why: "the caller can't reach it"})
+	}
+}
+
 // wanting collects wants, each demand of an object once.
 type wanting struct {
 	rights
-	ids  *credmap.Map
-	seen map[[2]string]bool
-	all  []policy.Want
+	ids        *credmap.Map
+	privileged map[uint32]bool // address spaces of processes with other rights than the caller
+	seen       map[[2]string]bool
+	all        []policy.Want
 }
 
 func (w *wanting) add(object string, n plan.Need) {

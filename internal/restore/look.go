@@ -17,9 +17,10 @@ import (
 // found is a file that the tree needs of this host: where it was looked for,
 // whether the caller may read and write it, and what is wrong with it.
 type found struct {
-	path        string
-	read, write bool
-	err         error
+	path              string
+	read, write, exec bool
+	hidden            bool // she may not even reach it
+	err               error
 }
 
 // lookAs looks for the files with the caller's own rights: rstr, where it has
@@ -92,11 +93,15 @@ func (st *step) find(path string, ops []plan.Op) *found {
 		return f
 	}
 	if namesTree(open.Args) {
-		f.read, f.write = kernelio.Access(unix.AT_FDCWD, path, unix.R_OK) == nil, kernelio.Access(unix.AT_FDCWD, path, unix.W_OK) == nil
+		f.ask(unix.AT_FDCWD, path)
 		return f
 	}
 	n := justFound{}
 	r, err := calls.Tool(open, n)
+	if errors.Is(err, unix.EACCES) {
+		f.hidden = true
+		return f
+	}
 	if err != nil {
 		f.err = st.notFound(err)
 		return f
@@ -111,8 +116,14 @@ func (st *step) find(path string, ops []plan.Op) *found {
 			}
 		}
 	}
-	f.read, f.write = kernelio.Access(fd.Int(), "", unix.R_OK) == nil, kernelio.Access(fd.Int(), "", unix.W_OK) == nil
+	f.ask(fd.Int(), "")
 	return f
+}
+
+// ask asks which modes of a file are the caller's.
+func (f *found) ask(dirfd int, path string) {
+	may := func(mode int) bool { return kernelio.Access(dirfd, path, mode) == nil }
+	f.read, f.write, f.exec = may(unix.R_OK), may(unix.W_OK), may(unix.X_OK)
 }
 
 // notFound is a fault of the host's if there is no such file.

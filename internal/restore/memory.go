@@ -8,11 +8,10 @@ import (
 	"github.com/ckptool/ckpt/internal/policy"
 )
 
-// memories adds what is believed of processes that are to have other rights
-// than the caller: that their memory and registers are what their program made
-// of them. Who shares that memory counts as well, since it can write it.
-func (w *wanting) memories(p *prospect) {
-	privileged := map[uint32]bool{} // address spaces
+// spaces are the address spaces of processes that are to have other rights
+// than the caller.
+func (w *wanting) spaces(p *prospect) map[uint32]bool {
+	privileged := map[uint32]bool{}
 	for i := range p.steps {
 		st := &p.steps[i]
 		t := p.taskBehind(st.ref)
@@ -22,13 +21,20 @@ func (w *wanting) memories(p *prospect) {
 			}
 		}
 	}
-	if len(privileged) == 0 {
+	return privileged
+}
+
+// memories adds what is believed of such processes: that their memory and
+// registers are what their program made of them. Who shares that memory counts
+// as well, since it can write it.
+func (w *wanting) memories(p *prospect) {
+	if len(w.privileged) == 0 {
 		return
 	}
 	programs, users := p.programs(), p.users()
 	for i := range p.tree.Tasks {
 		t := &p.tree.Tasks[i]
-		if !alive(t) || !privileged[t.MM] {
+		if !alive(t) || !w.privileged[t.MM] {
 			continue
 		}
 		object := plan.Ref{Site: plan.MM, ID: t.MM}
@@ -48,7 +54,9 @@ func otherRights(n plan.Need) bool {
 		return true
 	}
 	switch d.Term {
-	case "uid", "gid", "group+", "group-", "cap", "loosen", "label", "seccomp-no-nnp":
+	case "loosen":
+		return d.Name != "dumpable"
+	case "uid", "gid", "group+", "group-", "cap", "label", "seccomp-no-nnp":
 		return true
 	}
 	return false

@@ -78,6 +78,7 @@ func TestMemories(t *testing.T) {
 		}
 		ids.UID(5)
 		w := wanting{ids: ids, rights: rights{user(10), p.files, nil}, seen: map[[2]string]bool{}}
+		w.privileged = w.spaces(p)
 		w.memories(p)
 		if len(w.all) != len(c.want) {
 			t.Errorf("%s: %+v", name, w.all)

@@ -65,12 +65,12 @@ func (r *rights) member(g credmap.GID) bool {
 
 // mayOpen: what has no path is made by rstr itself, as the caller.
 func (r *rights) mayOpen(d plan.Demand) bool {
-	wanted := map[string]int{"r": unix.R_OK, "w": unix.W_OK, "rw": unix.R_OK | unix.W_OK}[d.Mode]
+	wanted := map[string]int{"r": unix.R_OK, "w": unix.W_OK, "rw": unix.R_OK | unix.W_OK, "x": unix.X_OK}[d.Mode]
 	if d.Name[0] == '/' {
 		return kernelio.Access(unix.AT_FDCWD, d.Name, wanted) == nil
 	}
 	f := r.files[d.Name]
-	return f == nil || (f.read || wanted&unix.R_OK == 0) && (f.write || wanted&unix.W_OK == 0)
+	return f == nil || (f.read || wanted&unix.R_OK == 0) && (f.write || wanted&unix.W_OK == 0) && (f.exec || wanted&unix.X_OK == 0)
 }
 
 // within says whether all that the tree takes of a limit is less than the
@@ -80,15 +80,19 @@ func (r *rights) within(limit string) bool {
 	case "memlock":
 		return r.can(capIPCLock) || r.sums[limit] <= r.caller.Limits[unix.RLIMIT_MEMLOCK].Cur
 	case "pipe":
-		return r.can(capSysResource) || r.sums[limit] <= pipeMax()
+		return r.can(capSysResource) || r.sums[limit] <= sysctl("fs/pipe-max-size")
+	case "tasks":
+		return r.can(capSysResource) || r.can(capSysAdmin) || r.sums[limit] <= r.caller.Limits[unix.RLIMIT_NPROC].Cur
+	case "watches":
+		return r.sums[limit] <= sysctl("fs/inotify/max_user_watches")
 	}
 	return limit == "hugetlb"
 }
 
-// pipeMax is the size to which anybody may enlarge a pipe (proc_sys_fs(5)); 0
-// if that can't be read.
-func pipeMax() uint64 {
-	b, err := os.ReadFile("/proc/sys/fs/pipe-max-size")
+// sysctl is a number below /proc/sys, such as fs/pipe-max-size, to which anybody
+// may enlarge a pipe (proc_sys_fs(5)); 0 if it can't be read.
+func sysctl(name string) uint64 {
+	b, err := os.ReadFile("/proc/sys/" + name)
 	if err != nil {
 		return 0
 	}

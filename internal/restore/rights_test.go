@@ -18,6 +18,7 @@ func user(caps ...uint) *kind.Caller {
 	for _, bit := range caps {
 		c.Caps.Effective |= 1 << bit
 	}
+	c.Limits[unix.RLIMIT_NPROC] = abi.Rlimit{Cur: 4, Max: 4}
 	c.Limits[unix.RLIMIT_MEMLOCK] = abi.Rlimit{Cur: 8192, Max: 1 << 20}
 	return c
 }
@@ -25,7 +26,8 @@ func user(caps ...uint) *kind.Caller {
 // Each demand is held against what a plain process of the caller may do, one
 // step to either side.
 func TestRights(t *testing.T) {
-	files := map[string]*found{"inode 1": {path: "/a", read: true}, "inode 2": {path: "/b", read: true, write: true}}
+	files := map[string]*found{"inode 1": {path: "/a", read: true}, "inode 2": {path: "/b", read: true, write: true},
+		"inode 4": {path: "/d", exec: true}}
 	for _, c := range []struct {
 		demand string
 		amount uint64
@@ -39,16 +41,17 @@ func TestRights(t *testing.T) {
 		{demand: "own:1001:8", caps: []uint{capChown}, want: true},
 		{demand: "limit:memlock", amount: 8192, want: true}, {demand: "limit:memlock", amount: 8193},
 		{demand: "limit:memlock", amount: 8193, caps: []uint{capIPCLock}, want: true},
-		{demand: "limit:pipe", amount: pipeMax(), want: true}, {demand: "limit:pipe", amount: pipeMax() + 1},
-		{demand: "limit:pipe", amount: pipeMax() + 1, caps: []uint{capSysResource}, want: true},
-		{demand: "limit:hugetlb", amount: 1 << 40, want: true}, {demand: "limit:tasks"},
+		{demand: "limit:pipe", amount: sysctl("fs/pipe-max-size"), want: true}, {demand: "limit:pipe", amount: sysctl("fs/pipe-max-size") + 1},
+		{demand: "limit:pipe", amount: sysctl("fs/pipe-max-size") + 1, caps: []uint{capSysResource}, want: true},
+		{demand: "limit:hugetlb", amount: 1 << 40, want: true}, {demand: "limit:tasks", amount: 4, want: true}, {demand: "limit:tasks", amount: 5}, {demand: "limit:tasks", amount: 5, caps: []uint{capSysAdmin}, want: true},
+		{demand: "limit:watches", amount: 1, want: true}, {demand: "limit:watches", amount: 1 << 40}, {demand: "limit:whatever"},
 		{demand: "rlimit:nofile"}, {demand: "rlimit:nofile", caps: []uint{capSysResource}, want: true},
 		{demand: "oom"}, {demand: "oom", caps: []uint{capSysResource}, want: true},
 		{demand: "sched"}, {demand: "sched", caps: []uint{capSysNice}, want: true},
 		{demand: "pid:here"}, {demand: "pid:here", caps: []uint{capCheckpointRestore}, want: true}, {demand: "pid:here", caps: []uint{capSysAdmin}, want: true},
 		{demand: "exe-link"}, {demand: "exe-link", caps: []uint{capCheckpointRestore}, want: true},
 		{demand: "map-files"}, {demand: "map-files", caps: []uint{capCheckpointRestore}, want: true},
-		{demand: "file:inode 1:r", want: true}, {demand: "file:inode 1:w"}, {demand: "file:inode 1:rw"}, {demand: "file:inode 2:rw", want: true},
+		{demand: "file:inode 1:r", want: true}, {demand: "file:inode 1:w"}, {demand: "file:inode 1:rw"}, {demand: "file:inode 1:x"}, {demand: "file:inode 4:x", want: true}, {demand: "file:inode 2:rw", want: true},
 		{demand: "file:inode 3:rw", want: true}, // made by rstr
 		{demand: "file:/dev/null:rw", want: true}, {demand: "file:/nonexistent:r"},
 		{demand: "label"}, {demand: "loosen:bset"}, {demand: "ns:net"}, {demand: "open-as:1000"}, {demand: "memory:/bin/true"},

@@ -112,6 +112,9 @@ func (j *judge) steps(steps []plan.Step) error {
 			return fmt.Errorf("%q does nothing and needs nothing", s.Text)
 		}
 		for _, n := range s.Needs {
+			if _, err := plan.ParseDemand(n.Demand); err != nil && len(s.Ops) > 0 {
+				return fmt.Errorf("%q: %w", s.Text, err)
+			}
 			if n.Demand == "" || n.Why == "" {
 				return fmt.Errorf("%q needs %q because %q", s.Text, n.Demand, n.Why)
 			}

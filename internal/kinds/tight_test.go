@@ -137,6 +137,7 @@ func TestTightNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Setrlimit(unix.RLIMIT_MEMLOCK, &was)
+	defer unix.RawSyscall(unix.SYS_MUNMAP, 0, 0x1000, 0) // "a low address"
 	for name, n := range tightNeeds(t) {
 		t.Run(name, func(t *testing.T) {
 			if !bounding().Has(uint(n.cap)) {

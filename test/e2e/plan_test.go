@@ -70,7 +70,8 @@ func TestPlan(t *testing.T) {
 		t.Errorf("as a table: %v", text)
 	}
 
-	// Her own program without a trusted signature: all but the numbers is hers.
+	// Her own program without a trusted signature: all but the numbers is hers, and the link to the executable file, which goes by the
+	// same right there.
 	reachable(t, filepath.Dir(image), shared.commands)
 	if err := os.Chmod(image, 0o644); err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func TestPlan(t *testing.T) {
 		return runs(t, harness.Command{Argv: asUser(append([]string{shared.tool("rstr")}, args...)),
 			Env: []string{"HOME=" + filepath.Dir(j.status), "PATH=/usr/bin:/bin"}})
 	}
-	res = asHer("--plan", "--json", image)
+	res = asHer("--pids", "--plan", "--json", image)
 	p = planOf(t, res)
 	if res.Code() != cli.Refused || p.OK {
 		t.Errorf("a user: %v", res)
@@ -89,7 +90,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("a user: %+v", n)
 		}
 	}
-	if plain := asHer(image); plain.Code() != res.Code() {
+	if plain := asHer("--pids", image); plain.Code() != res.Code() {
 		t.Errorf("--plan ends with %d, the restore with %v", res.Code(), plain)
 	}
 

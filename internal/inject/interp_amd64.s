@@ -167,6 +167,9 @@ done:
 report:
 	MOVQ R12, cLAST(R13)
 	MOVQ CX, cSTATE(R13)
+	CMPQ cTICK(R13), $0
+	JNE  wait
+	INT  $3 // Program.Trap
 
 	// ppoll and no other wait: when it is interrupted it leaves the
 	// restart block alone, which belongs to the call that the thread was

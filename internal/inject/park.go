@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,7 +37,15 @@ func (s *Space) AdoptProcess(tid int) (n *Space, t *Thread, err error) {
 
 func (s *Space) adopt(tid int) (*Thread, error) {
 	t := &Thread{tr: s.tr, tid: tid, opts: ExitKill}
-	return t, t.waitEventStop(time.Now().Add(stopTime))
+	for {
+		ev, err := t.take()
+		if err != nil {
+			return nil, err
+		}
+		if stopped, err := t.arrive(ev); stopped || err != nil {
+			return t, err
+		}
+	}
 }
 
 // fork is the Space of a process that was forked from that of s. What the
@@ -90,7 +97,7 @@ func (s *Space) park(t *Thread, st abi.TaskState, stop bool) error {
 	if err := t.setRegs(r); err != nil {
 		return err
 	}
-	if err := s.block(t, sl); err != nil {
+	if err := s.block(t, sl, allSignals); err != nil {
 		return err
 	}
 	t.own = &c

@@ -18,6 +18,7 @@ type Program struct {
 	recOf   []int // the first record of each call
 	failed  Handle
 	ran     bool
+	trap    bool
 	badArgs error
 }
 
@@ -82,6 +83,12 @@ type link struct {
 	to   Ref
 	toAt int
 }
+
+// Trap has the program end in a trap, by which its thread stops, and the tool
+// wakes, without more. It is for tasks of a restore that have no signals yet: a
+// process that ignores SIGTRAP, or has one pending, would forget that
+// (force_sig_info_to_task in kernel/signal.c).
+func (p *Program) Trap() { p.trap = true }
 
 // NewProgram returns an empty program.
 func NewProgram() *Program { return &Program{failed: -1} }

@@ -116,6 +116,7 @@ func (tp *tinyProc) fill() error {
 	args := abi.CloneArgs{Flags: flags | unix.CLONE_PTRACE}
 	buf := p.Buf(args.Encode())
 	h := p.Call(unix.SYS_CLONE3, buf.Ptr(0), N(abi.SizeofCloneArgs))
+	p.Trap()
 	if err := tp.space.Run(tp.threads[0], p); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/kernelio"
 )
@@ -32,8 +34,8 @@ type slot struct {
 	frame   uint64 // its signal frame, 0 if there is none
 	leave   uint64 // where it goes when its program has ended; 0: nowhere
 	running *running
-	blocked bool // all its signals are
-	stop    bool // Park's
+	blocked abi.SigSet // its signals that are, but for what it was born with
+	stop    bool       // Park's
 }
 
 // running is a program that was started. Its control block lies before it.
@@ -75,10 +77,13 @@ const (
 )
 
 // control gives the control block of a program that is about to start.
-func (s *Space) control(sl *slot) []byte {
+func (s *Space) control(sl *slot, p *Program) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint64(make([]byte, controlLeave, controlSize), sl.leave)
 	b = append(b, make([]byte, controlTick-len(b))...)
+	if sl.traps(p) {
+		return b[:controlSize]
+	}
 	b = le.AppendUint64(b, uint64(tick))
 	if s.home == nil || !s.home.sees {
 		return append(le.AppendUint64(b, uint64(unseeing/tick)), make([]byte, 8)...)
@@ -138,7 +143,7 @@ func (s *Space) start(t *Thread, p *Program) error {
 // load puts the program into the Space and the thread in front of it.
 func (s *Space) load(t *Thread, sl *slot, run *running) error {
 	b := make([]byte, run.size)
-	copy(b, s.control(sl))
+	copy(b, s.control(sl, run.p))
 	if err := run.p.encode(b[controlSize:], run.addr()); err != nil {
 		return err
 	}
@@ -148,17 +153,19 @@ func (s *Space) load(t *Thread, sl *slot, run *running) error {
 	if err := t.setRegs(s.entry(t, run)); err != nil {
 		return err
 	}
-	return s.block(t, sl)
+	if sl.traps(run.p) {
+		return s.block(t, sl, allSignals&^abi.SigSetOf(int(unix.SIGTRAP)))
+	}
+	return s.block(t, sl, allSignals)
 }
 
-// block blocks all signals of the thread, until it gets its own mask back.
-func (s *Space) block(t *Thread, sl *slot) error {
-	if sl.blocked {
+// block blocks signals of the thread, until it gets its own mask back.
+func (s *Space) block(t *Thread, sl *slot, mask abi.SigSet) error {
+	if sl.blocked == mask {
 		return nil
 	}
-	err := t.setMask(allSignals)
-	sl.blocked = err == nil
-	return err
+	sl.blocked = mask
+	return t.setMask(mask)
 }
 
 // entry is the registers with which a thread starts to run programs. The
@@ -192,6 +199,10 @@ func (s *Space) end(t *Thread, sl *slot) {
 		return
 	}
 	run.ended = true
+	if sl.traps(run.p) {
+		run.err = s.awaitTrap(t, run)
+		return
+	}
 	if run.state, run.last, run.err = s.awaitEnd(t, sl); run.err == nil {
 		run.err = t.interrupt()
 	}
@@ -215,12 +226,12 @@ func (s *Space) finish(t *Thread) error {
 	}()
 	s.end(t, sl)
 	err := run.err
-	if err == nil {
+	if err == nil && !sl.traps(run.p) {
 		s.home.ran(t)
 		err = s.halted(t, sl)
 	}
 	if errors.Is(err, ErrHealed) || errors.Is(err, ErrGone) {
-		t.own, sl.blocked = nil, false // the thread has it back, or nobody has
+		t.own, sl.blocked = nil, 0 // the thread has it back, or nobody has
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +34,8 @@ type StubOptions struct {
 	CloneFlags uintptr
 	// Barrier decides about what Park parks.
 	Barrier *Barrier
+	// First adds to the calls that the stub begins with.
+	First func(*Program)
 }
 
 // Stub is a process that holds nothing but a Space, from which a tree is made.
@@ -157,7 +160,7 @@ func (tr *Tracer) seizeStub(proc *os.Process, o StubOptions) (*Stub, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.run(t, s.firstProgram(o)), s.leaveFile(t)); err != nil {
+	if err := s.run(t, s.firstProgram(o)); err != nil {
 		return nil, errors.Join(err, s.mem.Close())
 	}
 	return &Stub{Thread: t, Space: s, Proc: proc}, nil
@@ -200,6 +203,11 @@ func (s *Space) firstProgram(o StubOptions) *Program {
 			p.Call(unix.SYS_RT_SIGACTION, N(sig), action.Ptr(0), N(0), N(abi.SizeofSigSet))
 		}
 	}
+	s.leaveFile(p)
+	if o.First != nil {
+		o.First(p)
+	}
+	p.Trap()
 	return p
 }
 
@@ -211,22 +219,18 @@ const sizeofSigaction = 32
 // only while no mapping is left of its old one (replace_mm_exe_file in
 // kernel/fork.c). Moving a mapping over another replaces it at once, so the
 // thread that does it goes on in the copy.
-func (s *Space) leaveFile(t *Thread) error {
+func (s *Space) leaveFile(p *Program) {
 	size := s.data.lo - s.lo
-	text := make([]byte, size)
-	if _, err := s.mem.ReadAt(text, int64(s.lo)); err != nil {
-		return err
-	}
-	p := NewProgram()
-	p.Call(unix.SYS_MMAP, N(s.hi), N(size), N(unix.PROT_READ|unix.PROT_EXEC),
-		N(unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE), N(^uint64(0)), N(0))
-	if err := s.run(t, p); err != nil {
-		return err
-	}
-	if _, err := s.mem.WriteAt(text, int64(s.hi)); err != nil {
-		return err
-	}
-	p = NewProgram()
+	p.MustEqual(p.Call(unix.SYS_MMAP, N(s.hi), N(size), N(unix.PROT_READ|unix.PROT_WRITE),
+		N(unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE), N(^uint64(0)), N(0)), s.hi)
+	copied := p.Call(unix.SYS_PROCESS_VM_READV, p.Call(unix.SYS_GETPID).Result(), p.Buf(iovec(s.hi, size)).Ptr(0), N(1),
+		p.Buf(iovec(s.lo, size)).Ptr(0), N(1), N(0))
+	p.MustEqual(copied, size)
+	p.Call(unix.SYS_MPROTECT, N(s.hi), N(size), N(unix.PROT_READ|unix.PROT_EXEC))
 	p.Call(unix.SYS_MREMAP, N(s.hi), N(size), N(size), N(unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED), N(s.lo))
-	return s.run(t, p)
+}
+
+// iovec is a struct iovec.
+func iovec(base, size uint64) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, base), size)
 }

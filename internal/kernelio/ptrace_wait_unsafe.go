@@ -45,22 +45,34 @@ type cldSiginfo struct {
 // after the wait would take the signal away from the task. An end is reported
 // once.
 func PtraceWait(tid int, block bool) (ev TaskEvent, ok bool, err error) {
-	flags := unix.WSTOPPED | unix.WEXITED | unix.WNOWAIT | unix.WALL
-	if !block {
-		flags |= unix.WNOHANG
-	}
-	si, err := waitid(tid, flags, block)
+	si, err := waitid(tid, stopsAndEnds|unix.WNOWAIT, block)
 	if err != nil || si.pid == 0 {
 		return ev, false, err
 	}
+	if ev = si.event(); ev.Exited {
+		_, err = waitid(tid, unix.WEXITED|unix.WALL, false)
+	}
+	return ev, true, err
+}
+
+// PtraceTake is PtraceWait, but the stop is reported once, and its signal is
+// lost unless the task is resumed with it.
+func PtraceTake(tid int, block bool) (ev TaskEvent, ok bool, err error) {
+	si, err := waitid(tid, stopsAndEnds, block)
+	if err != nil || si.pid == 0 {
+		return ev, false, err
+	}
+	return si.event(), true, nil
+}
+
+const stopsAndEnds = unix.WSTOPPED | unix.WEXITED | unix.WALL
+
+func (si *cldSiginfo) event() TaskEvent {
 	switch si.code {
 	case cldTrapped, cldStopped:
-		ev.Signal, ev.Event = int(si.status&0xff), int(si.status>>8)
-		return ev, true, nil
+		return TaskEvent{Signal: int(si.status & 0xff), Event: int(si.status >> 8)}
 	}
-	ev = TaskEvent{Exited: true, Killed: si.code != cldExited, Status: int(si.status)}
-	_, err = waitid(tid, unix.WEXITED|unix.WNOHANG|unix.WALL, false)
-	return ev, true, err
+	return TaskEvent{Exited: true, Killed: si.code != cldExited, Status: int(si.status)}
 }
 
 // waitid is waitid(2) on one task, tracees and threads included.
@@ -70,7 +82,7 @@ func waitid(tid, flags int, block bool) (si cldSiginfo, err error) {
 		if block {
 			_, _, e = unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&si)), uintptr(flags), 0, 0)
 		} else {
-			_, _, e = unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&si)), uintptr(flags), 0, 0)
+			_, _, e = unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&si)), uintptr(flags|unix.WNOHANG), 0, 0)
 		}
 		switch e {
 		case 0:

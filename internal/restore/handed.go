@@ -2,11 +2,11 @@ package restore
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 )
@@ -94,29 +94,20 @@ func (s *session) source(fd kind.FDNode) plan.Ref {
 	return fd.File.Main()
 }
 
-// settleStub brings the tasks' end of the socket and what came with the stub
-// to their numbers, and closes everything else: whatever this program was
-// started with must not reach the tree.
-func (s *session) settleStub() error {
-	p := newProgram(s, nil)
+// settleStub brings the tasks' end of the socket and what came with the stub,
+// which are its first descriptors, to their numbers, and closes everything else:
+// whatever this program was started with must not reach the tree.
+func (s *session) settleStub(p *inject.Program) {
 	last := s.ctl + len(s.handed)
-	var cs []plan.Call
 	for i := len(s.handed); i >= 0; i-- { // the last first: to lies above from, which is not needed any more
 		flags := 0 // an Exec lets them be
 		if i == 0 {
 			flags = unix.O_CLOEXEC
 		}
-		cs = append(cs, dup3(i, s.ctl+i, flags))
+		p.MustEqual(p.Call(unix.SYS_DUP3, inject.N(i), inject.N(s.ctl+i), inject.N(flags)), uint64(s.ctl+i))
 	}
-	for _, c := range append(cs, closeRange(0, uint32(s.ctl-1)), closeRange(uint32(last+1), ^uint32(0))) {
-		if err := p.Add(c, nil); err != nil {
-			return err
-		}
-	}
-	if err := s.stub.Space.Run(s.stub.Thread, p.Inject); err != nil {
-		return fmt.Errorf("settling the stub's descriptors: %w", err)
-	}
-	return nil
+	p.Call(unix.SYS_CLOSE_RANGE, inject.N(0), inject.N(s.ctl-1), inject.N(0))
+	p.Call(unix.SYS_CLOSE_RANGE, inject.N(last+1), inject.N(^uint32(0)), inject.N(0))
 }
 
 // takeAway closes in every table what came with the stub, while nobody has

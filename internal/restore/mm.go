@@ -166,9 +166,6 @@ func (s *session) newStub() error {
 	s.socket = mine
 	defer theirs.Close()
 	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: append([]int{theirs.Int()}, s.hand()...), Barrier: s.barrier,
-		Ambient: s.ambient(), NonDumpable: s.opts.Elevated})
-	if err != nil {
-		return err
-	}
-	return s.settleStub()
+		Ambient: s.ambient(), NonDumpable: s.opts.Elevated, First: s.settleStub})
+	return err
 }

@@ -137,7 +137,7 @@ func (s *session) build() error {
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle), s.takeAway,
 		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
-		s.stage(plan.Arm), s.again, s.stage(plan.Creds), s.seal, s.checkCreds,
+		s.arm, s.again, s.stage(plan.Creds), s.seal, s.checkCreds,
 	} {
 		if err := do(); err != nil {
 			return err
@@ -157,6 +157,12 @@ func (s *session) makeTasks() error {
 		}
 		return s.bare()
 	})
+}
+
+// arm gives the tasks their signals, locks and timers.
+func (s *session) arm() error {
+	s.armed = true
+	return s.carryOut(plan.Arm)
 }
 
 func (s *session) stage(st plan.Stage) func() error {

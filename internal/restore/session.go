@@ -32,6 +32,7 @@ type session struct {
 	aside    map[uint32]bool          // of those, the address spaces that were cloned from an emptied one
 	executes bool                     // address spaces execute their files
 	ctl      int                      // the number of the tasks' end in every table; 0: it is closed
+	armed    bool                     // tasks have signals
 	handed   map[plan.Ref]int         // descriptors that came with the stub, and their numbers in every table
 	bodies   map[uint32]*body
 	made     map[plan.Ref]int64   // results of calls in the tool

@@ -149,7 +149,7 @@ func (t *turn) needed(r plan.Ref) bool {
 // start compiles a turn and sets its thread going.
 func (s *session) start(t *turn) error {
 	n := s.newNames(t.body)
-	t.prog = calls.NewProgram(n)
+	t.prog = s.emptyProgram(n)
 	fds, err := s.bring(t, n)
 	if err != nil {
 		return err

@@ -152,7 +152,16 @@ func (b *body) failed(err error) error {
 	return fmt.Errorf("process %d: %w", b.node.PID, err)
 }
 
-func newProgram(s *session, b *body) *calls.Program { return calls.NewProgram(s.newNames(b)) }
+func newProgram(s *session, b *body) *calls.Program { return s.emptyProgram(s.newNames(b)) }
+
+// emptyProgram is one without calls. It ends in a trap as long as no task has signals.
+func (s *session) emptyProgram(n *names) *calls.Program {
+	p := calls.NewProgram(n)
+	if !s.armed {
+		p.Inject.Trap()
+	}
+	return p
+}
 
 // clone makes processes as children (or siblings) of b; nil is the stub.
 func (s *session) clone(b *body, births []birth) error {

@@ -1,0 +1,48 @@
+package inject
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/kernelio"
+)
+
+// A wait for a program ends soon if somebody kills the process, also while its
+// other threads, which nobody waits for, keep its leader from being reported.
+func TestKilledInTrap(t *testing.T) {
+	tr := NewTracer()
+	defer tr.Close()
+	st, err := tr.NewStub(StubOptions{Base: stubBase, Size: stubRoom})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewProgram()
+	args := abi.CloneArgs{Flags: unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD |
+		unix.CLONE_SYSVSEM | unix.CLONE_PTRACE}
+	h := p.Call(unix.SYS_CLONE3, p.Buf(args.Encode()).Ptr(0), N(abi.SizeofCloneArgs))
+	p.Trap()
+	if err := st.Space.Run(st.Thread, p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Space.AdoptThread(int(p.Ret(h))); err != nil {
+		t.Fatal(err)
+	}
+	wait := NewProgram()
+	wait.Call(unix.SYS_PAUSE)
+	wait.Trap()
+	if err := st.Space.Start(st.Thread, wait); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { kernelio.Kill(st.Thread.TID(), unix.SIGKILL) })
+	begin := time.Now()
+	if err := st.Space.Finish(st.Thread); !errors.Is(err, ErrGone) {
+		t.Errorf("the end of a process that was killed: %v", err)
+	}
+	if took := time.Since(begin); took > programTime/2 {
+		t.Errorf("that took %v", took)
+	}
+}

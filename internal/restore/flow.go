@@ -31,6 +31,9 @@ func (m making) call() plan.Call { return m.step.Ops[m.op].(plan.Call) }
 // or too late; bulk data that would be written into what another kind made;
 // and processes that are not of the tree.
 func (c *content) checkFlow(steps []step) error {
+	if err := checkNever(steps); err != nil {
+		return err
+	}
 	f := &flow{c, make(map[plan.Ref]making, len(steps))}
 	for i := range steps {
 		if err := f.collect(&steps[i]); err != nil {

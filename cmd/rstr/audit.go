@@ -3,12 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
 	"github.com/ckptool/ckpt/internal/policy"
+	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
 
@@ -16,7 +18,7 @@ import (
 // what became of it. Every string of it may hold what an image says.
 type entry struct {
 	Time   string   `json:"time"`
-	Result string   `json:"result"` // granted, refused
+	Result string   `json:"result"` // granted, refused, unprivileged, unprivileged
 	Caller uint32   `json:"caller"`
 	Image  string   `json:"image"` // digest of the manifest
 	Signer string   `json:"signer,omitempty"`
@@ -70,4 +72,54 @@ func (o *options) granted(v verify.Verdict, d policy.Decision) error {
 	}
 	host.Syslog("rstr", line, false) // who does not listen is not told
 	return host.Audit(host.AuditLog, line)
+}
+
+// refused writes down that an image asked for what nobody granted. Without the
+// right to the log, syslog alone is told.
+func (o *options) refused(v verify.Verdict, e *restore.NeedsError) {
+	n := o.entry(v, policy.Decision{Wants: e.Wants})
+	n.Result = "refused"
+	for _, w := range e.Wants {
+		n.Why = cli.Printable(w.Nearest)
+	}
+	o.log(n)
+}
+
+// unprivileged writes down that rstr goes on without what it was lent, or what
+// root has, since no signature of the image could call for it. Afterwards it
+// could not write to the log any more.
+func (o *options) unprivileged(image verify.Digest) {
+	n := o.entry(verify.Verdict{Manifest: image}, policy.Decision{})
+	n.Result, n.Why = "unprivileged", "no signature by a key that could grant anything"
+	o.log(n)
+}
+
+// log writes a refusal down, unless its caller has had too many of them.
+func (o *options) log(n entry) {
+	line, err := n.line()
+	if err != nil {
+		return
+	}
+	host.Syslog("rstr", line, true)
+	if o.who.gone || !o.who.suid && !o.kept() {
+		return
+	}
+	o.who.asRoot(func() error {
+		count, err := host.CountRefusal(host.RefusalDir, n.Caller, time.Now())
+		switch {
+		case err != nil || count > host.MaxRefusals:
+			return err
+		case count == host.MaxRefusals:
+			n.Why = "and more refusals of this caller, which are not written down for a minute"
+			line, _ = n.line()
+		}
+		return host.Audit(host.AuditLog, line)
+	})
+}
+
+// kept says whether root keeps a log of refusals to itself: it does where the
+// administrator has set something up.
+func (o *options) kept() bool {
+	_, err := os.Stat(host.Settings)
+	return o.who.root && err == nil
 }

@@ -145,6 +145,9 @@ func (o *options) decoded(c *verify.Checked) (*verify.Image, error) {
 		return nil, err
 	}
 	if !c.MayGrant() {
+		if (o.who.root || o.who.suid) && !o.blindly {
+			o.unprivileged(c.Manifest())
+		}
 		if err := o.drop(); err != nil {
 			return nil, err
 		}

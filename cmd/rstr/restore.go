@@ -115,6 +115,10 @@ func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
 	ro.Watch = func(total uint64, done func() uint64) { p.Watch("restored", total, done) }
 	r, err := restore.Run(b.img, ro)
 	p.Stop()
+	var needs *restore.NeedsError
+	if errors.As(err, &needs) {
+		o.refused(b.img.Verdict(), needs)
+	}
 	if o.elevated {
 		if gone := o.drop(); gone != nil {
 			return errors.Join(err, gone)

@@ -3,7 +3,10 @@ package host
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,4 +60,37 @@ func Syslog(program, line string, bad bool) error {
 		priority = 10<<3 | 4 // LOG_WARNING
 	}
 	return kernelio.SendDatagram(SyslogSocket, fmt.Appendf(nil, "<%d>%s[%d]: %s", priority, program, kernelio.PID(), line))
+}
+
+// RefusalDir is where refusals are counted, a file for each caller: its
+// size is the count.
+const RefusalDir = "/var/lib/ckpt/refused"
+
+// MaxRefusals is how many refusals of a caller's are written down in a minute.
+const MaxRefusals = 10
+
+// CountRefusal says how many refusals of a caller's there were in this minute,
+// with this one. The minute begins anew
+// when there was none for so long.
+func CountRefusal(dir string, caller uint32, now time.Time) (int, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, strconv.FormatUint(uint64(caller), 10)), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	n := int(st.Size())
+	if age := now.Sub(st.ModTime()); age > time.Minute || age < -time.Minute {
+		n, err = 0, f.Truncate(0)
+	}
+	if err == nil && n <= MaxRefusals {
+		_, err = f.Write([]byte{'.'})
+	}
+	return n + 1, err
 }

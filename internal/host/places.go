@@ -2,6 +2,9 @@ package host
 
 import "path/filepath"
 
+// Settings is where the administrator's files are.
+const Settings = "/etc/ckpt"
+
 // SystemTrust is the administrator's list of who may sign images, SystemRevoked that
 // of keys that nobody may believe any more, and SystemMachines that of machines whose
 // TPM is believed (package quote).

@@ -77,6 +77,9 @@ func (c *Checked) check() error {
 	return err
 }
 
+// Manifest is the digest of the manifest, by which people speak of an image.
+func (c *Checked) Manifest() Digest { return c.manifest }
+
 // MayGrant: some signature's key is listed where a verdict can grant. Where it is
 // false no decoded manifest can make Verdict.Grants true.
 func (c *Checked) MayGrant() bool {

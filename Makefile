@@ -1,11 +1,15 @@
 # make build: the two commands, static, into bin/
 # make demo:  checkpoint, sign, verify and restore a running python3 program (root)
+# make install: plain, into $(DESTDIR)$(PREFIX)/bin; install-filecap and install-setuid lend rstr
+#              authority as docs/using.md says
 # make test:  everything (root); make bench: the table of speeds (root)
 
 export CGO_ENABLED = 0
+PREFIX ?= /usr/local
+bin = $(DESTDIR)$(PREFIX)/bin
 need = ./testdata/need
 
-.PHONY: build demo test bench install clean
+.PHONY: build demo test bench install install-filecap install-setuid clean
 
 build:
 	go build -trimpath -o bin/ ./cmd/...
@@ -24,7 +28,15 @@ bench:
 	go run ./bench
 
 install: build
-	install -m 0755 bin/ckpt bin/rstr $(DESTDIR)/usr/local/bin/
+	install -d $(bin)
+	install -m 0755 bin/ckpt bin/rstr $(bin)/
+
+install-filecap: install
+	setcap cap_checkpoint_restore+ep $(bin)/rstr
+
+install-setuid: install
+	install -o root -g root -m 4755 bin/rstr $(bin)/
+	install -d -o root -g root -m 0755 $(DESTDIR)/etc/ckpt
 
 clean:
 	rm -rf bin testdata/fixtures/bin

@@ -21,7 +21,7 @@ func checkNever(steps []step) error {
 	for i := range steps {
 		for _, op := range steps[i].Ops {
 			if c, ok := op.(plan.Call); ok {
-				if what := never(c); what != "" {
+				if what := forbidden(c); what != "" {
 					return fmt.Errorf("%w: %w", steps[i].failed(fmt.Errorf("no restore makes %s", what)), image.ErrFormat)
 				}
 			}
@@ -30,9 +30,9 @@ func checkNever(steps []step) error {
 	return nil
 }
 
-// never names what a call makes that may not be made. A mode that isn't a
+// forbidden names what a call makes that may not be made. A mode that isn't a
 // plain number could be anything.
-func never(c plan.Call) string {
+func forbidden(c plan.Call) string {
 	switch c.Nr {
 	case unix.SYS_CHMOD, unix.SYS_FCHMOD, unix.SYS_CREAT, unix.SYS_MKDIR:
 		return setIDMode(c, 1)

@@ -196,7 +196,7 @@ func (j *job) rewind(seq int) {
 // nothing tells whether no process of the tree is left. A tracee whose tracer was killed needs a moment to die; a tree that shows in whole
 // is asked about by everything.
 func (j *job) nothing(pids []int) bool {
-	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if !slices.ContainsFunc(pids, harness.Exists) && len(j.ours()) == 0 {
 			return true
 		}

@@ -89,12 +89,13 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 			}
 		}
 	}
-	for _, q := range byTID {
-		if err := q.compile(); err != nil {
-			return nil, s.asking(q, err)
+	all := slices.Collect(maps.Values(byTID))
+	return byPID, parallel(len(all), func(i int) error {
+		if err := all[i].compile(); err != nil {
+			return s.asking(all[i], err)
 		}
-	}
-	return byPID, nil
+		return nil
+	})
 }
 
 // compile makes the program.

@@ -33,6 +33,8 @@ type use struct {
 // name.
 func (s *session) choose(o *object, among []kind.Kind) {
 	claimed := 0
+	uses := make([]use, 0, len(among))
+	o.kinds = make([]*use, 0, len(among))
 	for _, k := range among {
 		if !k.Match(o.site) {
 			continue
@@ -40,7 +42,8 @@ func (s *session) choose(o *object, among []kind.Kind) {
 		if k.Claims() {
 			claimed++
 		}
-		o.kinds = append(o.kinds, &use{kind: k})
+		uses = append(uses, use{kind: k})
+		o.kinds = append(o.kinds, &uses[len(uses)-1])
 	}
 	switch {
 	case o.at == plan.FDTable: // its entries are the engine's own

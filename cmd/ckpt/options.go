@@ -12,6 +12,7 @@ import (
 	"github.com/ckptool/ckpt/internal/dump"
 	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/sign"
+	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 )
 
 // dumpOptions are the options of a dump.
@@ -33,6 +34,8 @@ type keyOptions struct {
 	tpm  string
 	name string // to sign as
 	tpms *sign.TPMs
+
+	class sshsig.Class // None: operator
 }
 
 // defaultKey stands for --sign without a key. No file has such a name.
@@ -44,6 +47,8 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 		"made at first use; may be repeated")
 	f.Lookup("sign").NoOptDefVal = defaultKey
 	o.keys.add(f)
+	class := f.String("class", sshsig.Operator.String(), "what signatures stand for: `CLASS` self (integrity), operator (a person vouches for the content) or "+
+		"host (root's: the credentials at the dump)")
 	o.terms.add(f)
 	o.line.add(f)
 	o.quote.add(f)
@@ -66,6 +71,12 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	}
 	if err != nil {
 		return cli.Misuse("--compress=%s: %w", *compress, err)
+	}
+	if f.Changed("class") && len(o.keys.keys) == 0 {
+		return cli.Misuse("--class is for --sign")
+	}
+	if o.keys.class, err = parseClass(*class); err != nil {
+		return err
 	}
 	if err := o.terms.check(time.Now()); err != nil {
 		return err

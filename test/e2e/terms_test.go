@@ -259,3 +259,45 @@ func ledgerOfTomorrow(t *testing.T) []byte {
 	}
 	return l.Append(verify.Entry{Manifest: verify.Digest{1}, When: time.Now().Add(24 * time.Hour)}, 0)
 }
+
+// TestHostClass: root, and nobody else, signs for the host, with a key that the system's own list trusts for that alone.
+func TestHostClass(t *testing.T) {
+	t.Parallel()
+	r, j := newRealm(t), fixture(t, "tiny")
+	pid := strconv.Itoa(j.pid)
+	tool := shared.tool("ckpt")
+	for _, argv := range [][]string{asUser([]string{tool}), {"/usr/bin/unshare", "-Ur", tool}} {
+		refusal(t, runs(t, harness.Command{Argv: append(argv, "--sign", "--class=host", pid), Stdout: os.DevNull}), cli.NotAllowed, "only root signs for the host")
+	}
+	refusal(t, ckpt(t, "--class=host", "-o", j.image(), pid), cli.Usage, "is for --sign")
+	self := j.image()
+	if res := ckpt(t, "--sign", "--class=self", "-o", self, pid); !res.OK() {
+		t.Fatal(res)
+	}
+	plain := r.last(j)
+	r.refused(j, cli.Refused, "class self is integrity only", self)
+	r.back(j, plain)
+
+	if err := os.WriteFile(filepath.Join("/proc", r.pid, "root/etc/ckpt/host"), []byte("node7\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, r.run(tool, "--sign", "--class=host", "-o", j.image(), pid), cli.Failure, "hint: ckpt keygen --host")
+	if res := r.run(tool, "keygen", "--host"); !res.OK() {
+		t.Fatal(res)
+	}
+	trust := r.run("/bin/cat", "/etc/ckpt/allowed_signers").Stdout
+	if !strings.HasPrefix(trust, `node7 namespaces="ckpt-image-host@v1" ssh-ed25519 `) {
+		t.Errorf("the system's list: %q", trust)
+	}
+	if modes := r.run("/usr/bin/stat", "-c", "%a", "/etc/ckpt/host_key", "/etc/ckpt/allowed_signers").Stdout; modes != "600\n644\n" {
+		t.Errorf("modes: %q", modes)
+	}
+	image := r.last(j, "--class=host")
+	res := r.run(tool, "show", "--json", image)
+	for _, want := range []string{`"class": "host"`, `"signer": "node7"`, `"trusted_by": "/etc/ckpt/allowed_signers"`, `"grants": true`} {
+		if !strings.Contains(res.Stdout, want) {
+			t.Errorf("ckpt show does not say %s: %v", want, res)
+		}
+	}
+	r.restored(j, image)
+}

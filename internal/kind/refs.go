@@ -48,6 +48,12 @@ type KeepsRobustList interface {
 	RobustListAt() uint64
 }
 
+// Titled is the record of an inode that can say what messages are to call it,
+// in printable characters.
+type Titled interface {
+	Title() string
+}
+
 // Slots of an inode that several kinds use. A mapping asks for SlotRead or
 // SlotWrite; whoever emits the opening call first makes it, and the engine
 // drops calls that would make the same result again.

@@ -98,7 +98,7 @@ func checkFile(r fileRecord) error {
 func planFile(r fileRecord, h *kind.Host) []plan.Step {
 	steps := []plan.Step{{
 		Stage: plan.Create,
-		Text:  fmt.Sprintf("open %v again (%s)", r.Inode.Main(), accessMode(r.Flags)),
+		Text:  fmt.Sprintf("open it again (%s)", accessMode(r.Flags)),
 		Needs: openNeeds(r.Inode, r.Flags),
 		Ops:   []plan.Op{reopenAny(r.Inode, r.Flags, h.Self)},
 	}}

@@ -81,6 +81,6 @@ func (r filemapRecord) plan(h *kind.Host) []plan.Step {
 		needs = append(needs, plan.Need{Demand: "limit:hugetlb", Why: fmt.Sprintf("takes huge pages for %d bytes", r.len()), Amount: r.len()})
 	}
 	fd := r.Inode.Slot(slot)
-	return r.steps(h, fmt.Sprintf("%v, %s,", r.Inode.Main(), words), needs,
+	return r.steps(h, "it, "+words+",", needs,
 		reopen(r.Inode, mode, fd), r.mmap(h, flags, plan.FD(fd), r.Offset))
 }

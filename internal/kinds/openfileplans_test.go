@@ -45,11 +45,11 @@ func TestPlansOfOpenFiles(t *testing.T) {
 		want   string
 	}{
 		"directory half read": {File(), &fileRecord{Inode: 3, Flags: unix.O_DIRECTORY, Pos: 77, Dir: true}, `
-create: open inode 3 again (r) [file:inode 3:r]; tool openat -> file 9
+create: open it again (r) [file:inode 3:r]; tool openat -> file 9
 settle: go to position 77; tool getdents64; tool lseek
 `},
 		"path only": {File(), &fileRecord{Inode: 3, Flags: unix.O_PATH}, `
-create: open inode 3 again (-); tool openat -> file 9
+create: open it again (-); tool openat -> file 9
 `},
 		"one end of a pipe": {PipeEnd(), &pipeEndRecord{Pipe: 4, Flags: unix.O_WRONLY}, `
 create: open an end of the pipe (w); tool fcntl -> file 9

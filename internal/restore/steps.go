@@ -42,21 +42,6 @@ func (c *content) within(r plan.Ref) plan.Ref {
 	return plan.Ref{}
 }
 
-// nameOf is how messages speak of an object.
-func (c *content) nameOf(r plan.Ref) string {
-	switch r.Site {
-	case plan.Task, plan.MM, plan.FS, plan.SigHand, plan.FDTable:
-		if t := c.reps[plan.Ref{Site: r.Site, ID: r.ID}]; t != nil {
-			return fmt.Sprintf("process %d (%+q)", t.PID, t.Comm)
-		}
-	case plan.Thread:
-		if th := c.threads[r.ID]; th != nil {
-			return fmt.Sprintf("thread %d", th.TID)
-		}
-	}
-	return r.String()
-}
-
 // at lists the steps of one stage.
 func (s *session) at(stage plan.Stage) []step {
 	i := slices.IndexFunc(s.steps, func(x step) bool { return x.Stage == stage })

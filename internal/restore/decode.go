@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
@@ -24,7 +25,8 @@ type content struct {
 	mmOf     map[uint32]uint32           // address space of each mapping
 	claimed  map[plan.Ref]bool
 	told     map[told]bool
-	titles   map[plan.Ref]string                 // for messages; nil until there is one
+	titles   map[plan.Ref]string // for messages
+	entitled sync.Once
 	lowly    bool                                // rstr may do no more than its caller, but for PIDs
 	always   map[plan.Ref]int                    // how many records an object has of kinds that every one of its sort has
 	forks    map[uint32]*fork                    // what address spaces share; nil: none does

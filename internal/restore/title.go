@@ -21,9 +21,7 @@ func (c *content) nameOf(r plan.Ref) string {
 			return fmt.Sprintf("thread %d", th.TID)
 		}
 	case plan.OpenFile, plan.Inode, plan.Mapping:
-		if c.titles == nil {
-			c.titles = c.entitle()
-		}
+		c.entitled.Do(func() { c.titles = c.entitle() })
 		if t := c.titles[r]; t != "" {
 			return t
 		}

@@ -50,8 +50,7 @@ func credentials(c *kind.Creds) kernelio.Credentials {
 }
 
 // look finds, before anything is made, the files that a plan will open: those
-// steps that begin by opening a path with O_PATH, which opens nothing, and
-// whose descriptor is the object's. What they expect of the file is held
+// steps that open a path with O_PATH, which opens nothing, for an object. What they expect of the file is held
 // against it, and the caller's right to it is asked for by her real ids, so
 // that a set-id rstr tells nobody of files that she can't reach (access(2)).
 // The result is by object, as demands name it.
@@ -71,20 +70,22 @@ func (c *content) look(steps []step) map[string]*found {
 	return out
 }
 
-// finds says whether an operation opens a path with O_PATH in the tool.
+// finds says whether an operation makes an object of what lies at a path,
+// rather than a new file without a name (O_TMPFILE).
 func finds(op plan.Op) (path string, ok bool) {
 	c, isCall := op.(plan.Call)
 	if !isCall || c.Nr != unix.SYS_OPENAT || !c.In.IsZero() || c.Out.Site != plan.Inode || c.Out.Slot != 0 || len(c.Args) < 3 {
 		return "", false
 	}
-	if c.Args[1].Kind != plan.ArgBuf || len(c.Args[1].Relocs) > 0 || c.Args[2].Kind != plan.ArgInt || c.Args[2].Val&unix.O_PATH == 0 {
+	if c.Args[1].Kind != plan.ArgBuf || len(c.Args[1].Relocs) > 0 || c.Args[2].Val&unix.O_TMPFILE == unix.O_TMPFILE {
 		return "", false
 	}
 	return string(bytes.TrimRight(c.Args[1].Buf, "\x00")), true
 }
 
 // find carries out the opening and the look at the file that follow. What
-// lies in /proc belongs to the tree, perhaps, which is not there yet.
+// lies in /proc belongs to the tree, perhaps, which is not there yet. An
+// opening without O_PATH may do something by itself, and is not made.
 func (st *step) find(path string, ops []plan.Op) *found {
 	f := &found{path: path}
 	open := ops[0].(plan.Call)
@@ -92,7 +93,7 @@ func (st *step) find(path string, ops []plan.Op) *found {
 		f.read, f.write = true, true
 		return f
 	}
-	if namesTree(open.Args) {
+	if namesTree(open.Args) || open.Args[2].Kind != plan.ArgInt || open.Args[2].Val&unix.O_PATH == 0 {
 		f.ask(unix.AT_FDCWD, path)
 		return f
 	}
@@ -110,7 +111,7 @@ func (st *step) find(path string, ops []plan.Op) *found {
 	defer fd.Close()
 	n[open.Out] = fd.Int()
 	for _, op := range ops[1:] {
-		if c, ok := op.(plan.Call); ok && c.Nr == unix.SYS_STATX && n.hasAll(c.Args) {
+		if c, ok := op.(plan.Call); ok && (c.Nr == unix.SYS_STATX || c.Nr == unix.SYS_READLINKAT) && n.hasAll(c.Args) {
 			if _, err := calls.Tool(c, n); err != nil {
 				f.err = st.failed(err)
 			}

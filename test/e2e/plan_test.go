@@ -16,12 +16,14 @@ import (
 // planned is what rstr --plan --json prints.
 type planned struct {
 	Processes, Threads int
-	Needs              []struct {
-		Object, Demand, Why, By, Nearest string
-		Granted                          bool
-	}
-	Lost, Host []string
-	OK         bool
+	Needs              []need
+	Lost, Host         []string
+	OK                 bool
+}
+
+type need struct {
+	Object, Demand, Why, By, Nearest string
+	Granted                          bool
 }
 
 func planOf(t *testing.T, res harness.Result) planned {
@@ -121,6 +123,38 @@ func lacking(t *testing.T, j *job, image string) {
 	if err := os.Rename(was+".away", was); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestUnreachable: a file that the user can't reach any more is a want of hers, which names it, and none of root's.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	j := userJob(t, "file_regular")
+	image := j.userDump()
+	reachable(t, filepath.Dir(image), shared.commands)
+	if err := os.Chmod(image, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(j.dir, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(j.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	asHer := func(args ...string) harness.Result {
+		return runs(t, harness.Command{Argv: asUser(append([]string{shared.tool("rstr")}, args...)),
+			Env: []string{"HOME=" + filepath.Dir(j.status), "PATH=/usr/bin:/bin"}})
+	}
+	res := asHer("--plan", "--json", image)
+	p := planOf(t, res)
+	want := "file:" + filepath.Join(j.dir, names(t, j.dir)[0])
+	if !slices.ContainsFunc(p.Needs, func(n need) bool { return n.Demand == want+":x" && !n.Granted && n.Nearest != "" }) || res.Code() != cli.Refused {
+		t.Errorf("%s is not wanted: %v", want, res)
+	}
+	refusal(t, asHer(image), cli.Refused, want)
+	if harness.Exists(j.pid) {
+		t.Error("something was made")
+	}
+	j.restore(image)
 }
 
 func names(t *testing.T, dir string) []string {

@@ -62,7 +62,7 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 		return nil, err
 	}
 	o.terms.terms(&h)
-	if err := o.line.place(&h, o.pid, o.keys.tpm); err != nil {
+	if err := o.line.place(&h, o.pid, o.keys.tpm, s); err != nil {
 		return nil, err
 	}
 	witness, err := o.witness(&h)

@@ -37,8 +37,8 @@ func (o *lineageOptions) check() error {
 }
 
 // place puts lineage, serial and parent into the header of an image of pid.
-func (o *lineageOptions) place(h *image.Header, pid int, tpm string) error {
-	last, err := o.last(pid)
+func (o *lineageOptions) place(h *image.Header, pid int, tpm string, s *streams) error {
+	last, err := o.last(pid, s)
 	if err != nil {
 		return err
 	}
@@ -69,14 +69,19 @@ func (o *lineageOptions) number(tpm string) (uint64, error) {
 	return strconv.ParseUint(o.serial, 10, 63)
 }
 
-// last is the image to come behind, nil for none.
-func (o *lineageOptions) last(pid int) (*host.Lineage, error) {
+// last is the image to come behind, nil for none. What is remembered of the tree
+// is a help only: where it can't be read, a lineage begins.
+func (o *lineageOptions) last(pid int, s *streams) (*host.Lineage, error) {
 	if o.from == "" {
 		known, err := lineages()
-		if err != nil {
-			return nil, err
+		var last *host.Lineage
+		if err == nil {
+			last, err = known.Of(pid)
 		}
-		return known.Of(pid)
+		if err != nil {
+			s.speaker.Detail("the image begins a new lineage: %v", err)
+		}
+		return last, nil
 	}
 	file, size, err := (&cli.Input{Path: o.from}).Open()
 	if err != nil {

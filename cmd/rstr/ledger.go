@@ -15,7 +15,7 @@ import (
 // restored once only or never after a later one of its lineage, and refuses
 // it if that has happened. With --again that is written down instead.
 func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) error {
-	rule := img.Rule()
+	rule := o.rule(img)
 	if rule == (verify.Rule{}) {
 		return nil
 	}
@@ -31,7 +31,7 @@ func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) erro
 
 // foresee says what the ledger will have against a restore, and writes nothing.
 func (o *options) foresee(img *verify.Image, now time.Time) error {
-	rule := img.Rule()
+	rule := o.rule(img)
 	if rule == (verify.Rule{}) {
 		return nil
 	}
@@ -47,6 +47,12 @@ func (o *options) foresee(img *verify.Image, now time.Time) error {
 		return err
 	}
 	return l.Judge(o.use(img, now), rule)
+}
+
+// rule is what the image asks for, and the caller beside that.
+func (o *options) rule(img *verify.Image) verify.Rule {
+	r := img.Rule()
+	return verify.Rule{Once: r.Once || o.once, NoRollback: r.NoRollback || o.noRollback}
 }
 
 func (o *options) use(img *verify.Image, now time.Time) verify.Entry {

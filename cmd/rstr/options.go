@@ -38,16 +38,18 @@ type options struct {
 	parent   string // an image
 	attest   string // a list of machines
 	repeat   bool   // whatever the ledger says
-	detach   bool
-	copy     bool
-	show     bool
-	spool    int64
-	route    restore.Route
-	plan     bool // say what would be done, and do nothing
-	json     bool
-	maps     maps
-	blindly  bool      // --trust-unsigned
-	inside   *resident // this is the init of the tree's PID namespace
+
+	once, noRollback bool // though the image does not ask for it
+	detach           bool
+	copy             bool
+	show             bool
+	spool            int64
+	route            restore.Route
+	plan             bool // say what would be done, and do nothing
+	json             bool
+	maps             maps
+	blindly          bool      // --trust-unsigned
+	inside           *resident // this is the init of the tree's PID namespace
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.
@@ -71,6 +73,8 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.StringVar(&o.maps.rest, "map-rest", "", "`identity`: what is not mapped stays as it is, though the image is of another host")
 	f.StringVar(&o.parent, "parent", "", "accept only a child of the image in `FILE`, in the same lineage")
 	f.StringVar(&o.attest, "attest", "", "insist on a TPM's statement that the machine of the dump booted as the list of machines in `FILE` says")
+	f.BoolVar(&o.once, "once", false, "refuse an image that was restored here under such a rule before, and write this restore down")
+	f.BoolVar(&o.noRollback, "no-rollback", false, "so with an image older than one of its lineage that was")
 	f.BoolVar(&o.repeat, "again", false, "restore what was to be restored once, or an image older than one restored; it is written down")
 	f.BoolVar(&o.blindly, "trust-unsigned", false, "as root: restore whatever the image asks for, whoever made it; this is written to the log")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")

@@ -3,10 +3,13 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/pkg/verify"
@@ -18,6 +21,8 @@ type Lineage struct {
 	Serial uint64        // of the last image that was made of the tree, or that it came from
 	Last   verify.Digest // that image's manifest
 }
+
+const maxLineage = 256 // bytes of what is remembered
 
 // Lineages remembers the lineage of running trees in a directory of the caller's,
 // by their root's PID and start time, which together name a process until the
@@ -35,10 +40,18 @@ func (l Lineages) Of(pid int) (*Lineage, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(filepath.Join(l.dir, name))
+	f, err := os.OpenFile(filepath.Join(l.dir, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := private(f, uint32(os.Geteuid())); err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxLineage))
 	if err != nil {
 		return nil, err
 	}

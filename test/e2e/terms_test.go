@@ -173,6 +173,7 @@ func TestRollback(t *testing.T) {
 	r.refused(j, cli.RolledBack, "serial 2, after 3", second)
 	r.refused(j, cli.RolledBack, "serial 1, after 2", first)
 	r.restored(j, "--again", first)
+	r.refused(j, cli.Consumed, "already restored", "--once", third)
 
 	// --parent holds an image against the one that it must come right behind.
 	r.refused(j, cli.WrongImage, "not the image's parent", "--parent="+first, third)

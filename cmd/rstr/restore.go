@@ -12,6 +12,7 @@ import (
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/internal/restore"
+	"github.com/ckptool/ckpt/pkg/credmap"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
 
@@ -165,6 +166,9 @@ func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 		Elevated: o.elevated}
 	if o.who.pids && (o.route == restore.Here || o.route == restore.LastPID || o.inside != nil) {
 		ro.Lent = forPIDs
+	}
+	if c := &ro.Caller; o.route == restore.Here && c.Caps.Permitted == credmap.Caps(forPIDs) && c.UID.Real != 0 {
+		ro.Lent, c.Born.Caps = forPIDs, kind.CapSets{Bounding: c.Caps.Bounding} // her own, and given up in the same way
 	}
 	var err error
 	if ro.Map, err = o.maps.of(&img.Manifest().Header, host.MachineID()); err != nil {

@@ -95,13 +95,17 @@ func (s *session) carryEarly(stage plan.Stage, mm plan.Ref) error {
 		}
 	}
 	s.addNeeded(stage, early)
-	var ps []*progress
+	return s.carry(s.these(stage, early))
+}
+
+// these are some of the steps that are yet to be done.
+func (s *session) these(stage plan.Stage, some map[*step]bool) (ps []*progress) {
 	for st := range s.upTo(stage) {
-		if early[st] {
+		if some[st] {
 			ps = append(ps, &progress{step: st})
 		}
 	}
-	return s.carry(ps)
+	return ps
 }
 
 // upTo visits the steps up to the end of a stage that are yet to be done.

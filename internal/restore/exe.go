@@ -3,6 +3,7 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -29,12 +30,31 @@ func (c *content) programs() map[uint32]kind.InodeRef {
 	return out
 }
 
+// openPrograms opens the files that the tree executes, and nothing else.
+func (s *session) openPrograms() error {
+	if !s.executes {
+		return nil
+	}
+	s.program, s.born, s.aside = s.programs(), map[uint32][]moved{}, map[uint32]bool{}
+	wanted := map[plan.Ref]bool{}
+	for _, exe := range s.program {
+		wanted[exe.Main()] = true
+	}
+	early := map[*step]bool{}
+	for st := range s.upTo(plan.Create) {
+		if slices.ContainsFunc(makes(st), func(r plan.Ref) bool { return wanted[r] }) {
+			early[st] = true
+		}
+	}
+	s.addNeeded(plan.Create, early)
+	return missing(s.runTool(s.these(plan.Create, early)))
+}
+
 // embodyStub has the stub execute the root's file.
 func (s *session) embodyStub() error {
 	if !s.executes {
 		return nil
 	}
-	s.program, s.born, s.aside = s.programs(), map[uint32][]moved{}, map[uint32]bool{}
 	b := &body{node: &s.tree.Tasks[0], space: s.stub.Space, leader: s.stub.Thread, used: s.newTable()}
 	return s.execute(b, s.program[b.node.MM])
 }

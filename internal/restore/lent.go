@@ -35,32 +35,56 @@ func (s *session) bare() error {
 	if s.opts.Lent == 0 {
 		return nil
 	}
+	var all []*body
 	for _, b := range s.bodies {
 		if err := s.bareOne(b); err != nil {
-			return fmt.Errorf("process %d: %w", b.node.PID, err)
+			return b.failed(err)
+		}
+		all = append(all, b)
+	}
+	for _, b := range all {
+		for _, t := range b.all() {
+			b.space.End(t)
+		}
+	}
+	for _, b := range all {
+		for _, t := range b.all() {
+			if err := b.space.Finish(t); err != nil {
+				return b.failed(err)
+			}
+		}
+		if err := withoutCaps(b.all()); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) bareOne(b *body) error {
+// all are the threads of a process, its leader first.
+func (b *body) all() []*inject.Thread {
 	threads := []*inject.Thread{b.leader}
 	for _, t := range b.threads {
 		if t != b.leader {
 			threads = append(threads, t)
 		}
 	}
+	return threads
+}
+
+// bareOne has the threads of a process begin to drop their capabilities.
+
+func (s *session) bareOne(b *body) error {
 	none := plan.Call{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(abi.CapData(0, 0, 0))}}
-	for _, t := range threads {
+	for _, t := range b.all() {
 		p := newProgram(s, b)
 		if err := p.Add(none, nil); err != nil {
 			return err
 		}
-		if err := b.space.Run(t, p.Inject); err != nil {
+		if err := b.space.Start(t, p.Inject); err != nil {
 			return err
 		}
 	}
-	return withoutCaps(threads)
+	return nil
 }
 
 // withoutCaps asks /proc whether the threads have no capability.

@@ -79,7 +79,7 @@ func setsTID(release string) bool {
 // executes says whether address spaces get the link to their executable file
 // by executing it, which takes no right.
 func (o *Options) executes() bool {
-	return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) && o.Lent == 0 && !o.Elevated
+	return !o.Caller.Born.Caps.Effective.Has(capSysAdmin) && !o.Elevated
 }
 
 // lowly says whether rstr may do no more than any program of its caller's, but
@@ -89,11 +89,9 @@ func (o *Options) lowly() bool {
 	return b.UID == o.Caller.UID && b.UID.Real != 0 && b.UID.Effective != 0 && b.Caps.Effective&^(1<<capCheckpointRestore) == 0
 }
 
-// mapFiles says whether rstr may open links in map_files, for which the kernel
-// asks the initial user namespace (proc_map_files_get_link in fs/proc/base.c).
-func (o *Options) mapFiles() bool {
-	return MayChoose(&o.Caller) || o.Lent.Has(capCheckpointRestore) && !o.Inside
-}
+// mapFiles says whether rstr may open links in map_files (proc_pid_map_files(5)).
+// What was lent for the numbers is given up before.
+func (o *Options) mapFiles() bool { return MayChoose(&o.Caller) && o.Lent == 0 }
 
 // MayChoose says whether the caller may choose PIDs here (clone3(2)).
 func MayChoose(c *kind.Caller) bool {

@@ -3,6 +3,7 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,7 +133,7 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.rise, s.open, s.makeTasks, s.giveUp,
+		s.rise, s.openPrograms, s.reserve, s.open,
 		s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle), s.takeAway,
@@ -146,10 +147,14 @@ func (s *session) build() error {
 	return nil
 }
 
-// makeTasks makes all tasks with their numbers, and what else takes the
-// capability that these take.
-func (s *session) makeTasks() error {
-	return s.lent(func() error {
+// reserve makes all tasks, with their numbers, inert, and then gives up what
+// that takes: in each of them, and in rstr. From there on the numbers that the
+// tree can have are closed. Of the image nothing has been used by then but its
+// tree, the files that its processes execute, which are opened with the
+// caller's own rights, and pages that processes can only share by being cloned
+// with them.
+func (s *session) reserve() error {
+	err := s.lent(func() error {
 		for _, do := range []func() error{s.newStub, s.humble, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear, s.stage(plan.Tree), s.links} {
 			if err := do(); err != nil {
 				return err
@@ -157,6 +162,10 @@ func (s *session) makeTasks() error {
 		}
 		return s.bare()
 	})
+	if err != nil {
+		return err
+	}
+	return s.giveUp()
 }
 
 // arm gives the tasks their signals, locks and timers.
@@ -231,10 +240,8 @@ func (s *session) abandon() {
 	for _, b := range s.bodies {
 		// A traced thread is a zombie until its tracer waits for it, and as
 		// long as there is one its leader can't be waited for.
-		for _, t := range b.threads {
-			if t != b.leader {
-				kernelio.Reap(t.TID())
-			}
+		for _, tid := range threadsOf(b.leader.TID()) {
+			kernelio.Reap(tid)
 		}
 		if b.node.Parent == 0 {
 			kernelio.Reap(b.leader.TID())
@@ -243,6 +250,18 @@ func (s *session) abandon() {
 	if s.opts.Detach {
 		s.awaitReaper()
 	}
+}
+
+// threadsOf lists the threads of a process but for its leader: those too that
+// were made when something failed, and that nobody has taken note of.
+func threadsOf(pid int) []int {
+	dir, err := kernelio.OpenProc(pid)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	all, _ := dir.Threads()
+	return slices.DeleteFunc(all, func(tid int) bool { return tid == pid })
 }
 
 // closeOwned closes the tool's descriptors of everything that it made.

@@ -87,10 +87,13 @@ func (s *session) runTool(ps []*progress) error {
 	return nil
 }
 
-// open opens what the tree needs of this host before any of it is made: a
-// file that is gone or was changed is refused while there is nothing to undo.
+// open opens what the tree needs of this host.
 func (s *session) open() error {
-	err := s.runTool(progressOf(s.at(plan.Create)))
+	return missing(s.runTool(progressOf(s.at(plan.Create))))
+}
+
+// missing tells a file that is not there from other errors.
+func missing(err error) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return &HostError{err.Error()}
 	}

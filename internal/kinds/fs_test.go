@@ -12,11 +12,12 @@ func TestFS(t *testing.T) {
 	golden(t, steps, `connect: !file:inode 3:x fchdir@fs 7({inode 3})`, `arm: umask@fs 7(18)`)
 
 	site.Root.Path = "/srv/jail"
-	refused(t, FS(), site, "/srv/jail")
+	_, steps = through(t, FS(), site)
+	golden(t, steps, `connect: !file:inode 3:x fchdir@fs 7({inode 3})`, `arm: umask@fs 7(18)`, `creds: !cap:sys_chroot chroot@fs 7(2f7372762f6a61696c00)`)
 	site.Root = nil
 	site.Cwd = nil
 	refused(t, FS(), site, "working directory")
 	checks(t, FS(),
 		[]fsRecord{{Cwd: 1}, {Umask: 0o777, Cwd: 1}},
-		map[string]fsRecord{"a umask with more bits": {Umask: 0o1000, Cwd: 1}, "no directory": {}})
+		map[string]fsRecord{"a umask with more bits": {Umask: 0o1000, Cwd: 1}, "no directory": {}, "a relative root": {Cwd: 1, Root: []byte("srv")}})
 }

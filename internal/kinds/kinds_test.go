@@ -29,6 +29,7 @@ var known = kindtest.Known{
 		"madvise.Advice":               "a list of small numbers, checked against those that are known",
 		"regfile.Path":                 aPath,
 		"directory.Path":               aPath,
+		"fs.Root":                      aPath,
 		"symlink.Path":                 aPath,
 		"symlink.Target":               aPath,
 		"chardev.Path":                 aPath,

@@ -105,6 +105,9 @@ func (r *listenRecord) listener(f *kind.FileSite, pid kind.PID) {
 
 // dumpFile looks whether the file at the socket's path is the socket's own.
 func (r *listenRecord) dumpFile(f *kind.FileSite, u unixFacts) error {
+	if fs := f.Task.FS; fs != nil && fs.Root != nil && fs.Root.Path != "/" {
+		return kind.Unsupportedf("a socket bound to the path %v of a process with a root directory of its own", r.Socket.Local)
+	}
 	if !strings.HasPrefix(string(r.Socket.Local.Name), "/") {
 		if f.Task.FS == nil || f.Task.FS.Cwd == nil {
 			return kind.Unsupportedf("a socket bound to the relative path %v", r.Socket.Local)

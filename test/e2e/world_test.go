@@ -68,23 +68,35 @@ func (w *world) begin(u harness.User, name string, extra ...string) *job {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return w.beginAs(u, path, extra...)
+}
+
+// beginAs starts an installed program as a user.
+func (w *world) beginAs(u harness.User, path string, extra ...string) *job {
+	w.t.Helper()
 	j := newJob(w.t)
+	j.givenTo(u)
+	j.start(w.As(u, append([]string{path, j.status, j.dir}, extra...)...), nil, nil)
+	return j
+}
+
+// givenTo makes a job's files a user's.
+func (j *job) givenTo(u harness.User) {
+	j.t.Helper()
 	for dir := filepath.Dir(j.status); dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
-			w.t.Fatal(err)
+			j.t.Fatal(err)
 		}
 	}
 	log := filepath.Join(filepath.Dir(j.status), "log")
 	if err := os.WriteFile(log, nil, 0o600); err != nil {
-		w.t.Fatal(err)
+		j.t.Fatal(err)
 	}
 	for _, path := range []string{filepath.Dir(j.status), j.dir, log} {
 		if err := os.Chown(path, u.ID, u.ID); err != nil {
-			w.t.Fatal(err)
+			j.t.Fatal(err)
 		}
 	}
-	j.start(w.As(u, append([]string{path, j.status, j.dir}, extra...)...), nil, nil)
-	return j
 }
 
 // dump has somebody write an unsigned image of the job, which ends.

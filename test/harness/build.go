@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,13 +64,13 @@ func (b *Builder) Commands() error {
 	})
 }
 
-// Sources lists the C fixtures by name.
+// Sources lists the C fixtures by name, but for those that attack others.
 func (b *Builder) Sources() ([]string, error) {
 	paths, err := filepath.Glob(filepath.Join(b.Root, "testdata/fixtures/*.c"))
 	for i, path := range paths {
 		paths[i] = strings.TrimSuffix(filepath.Base(path), ".c")
 	}
-	return paths, err
+	return slices.DeleteFunc(paths, func(name string) bool { return strings.HasPrefix(name, "attack_") }), err
 }
 
 // C builds the C fixture name with the flags that its first line gives and returns the program's path.

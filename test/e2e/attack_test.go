@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/test/harness"
+)
+
+// asRoot is a rule by which alice gets her set-user-id programs back.
+const asRoot = `version = 1
+[[restore]]
+name = "pausable"
+signers = ["ops@test"]
+classes = ["operator"]
+users = ["alice"]
+replay = true
+[restore.grant]
+uids = ["root"]
+caps = [
+  "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "linux_immutable",
+  "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot",
+  "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease",
+  "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read",
+  "perfmon", "bpf", "checkpoint_restore",
+]
+pids = ["here"]
+also = ["exe-link", "map-files"]
+`
+
+// setuid starts a fixture that is installed set-user-id root as alice.
+func (w *world) setuid(name string) *job {
+	w.t.Helper()
+	from, err := shared.C(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.Install(from, "suid-"+name, 0o755|os.ModeSetuid, false); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.beginAs(harness.Alice, filepath.Join(w.Bin, "suid-"+name))
+}
+
+// TestSetuidProgram: a set-user-id program comes back with the effective user that it had, and its real one; and while it is built, and
+// afterwards, its caller gets at it no more than at any such program.
+func TestSetuidProgram(t *testing.T) {
+	o := newOffice(t)
+	o.etc("policy.toml", asRoot)
+	looper, err := shared.C("attack_looper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if looper, err = o.Install(looper, "looper", 0o755, false); err != nil {
+		t.Fatal(err)
+	}
+	own := o.begin(harness.Alice, "tiny")
+	if res := o.run(harness.Alice, looper, strconv.Itoa(own.pid), "50"); !res.OK() || strings.HasSuffix(res.Stdout, "won 0\n") {
+		t.Fatalf("against a program of her own she wins nothing: %v", res)
+	}
+	for _, name := range []string{"tiny", "threads"} {
+		j := o.setuid(name)
+		before := mayDo(t, j.pid)
+		if len(before) != 1 || !strings.HasPrefix(slices.Collect(maps.Keys(before))[0], "Uid 20001 0 0 0;") {
+			t.Fatalf("%s, set-user-id, may do %v", name, before)
+		}
+		image := o.signed(j, o.key)
+		rewind := j.rewinds()
+		for range attacks(t) {
+			rewind()
+			attack := make(chan harness.Result, 1)
+			go func() {
+				res, err := once(harness.Command{Argv: o.As(harness.Alice, looper, strconv.Itoa(j.pid), "400")})
+				if err != nil {
+					t.Error(err)
+				}
+				attack <- res
+			}()
+			time.Sleep(20 * time.Millisecond)
+			if res := o.run(harness.Alice, o.suid, "--detach", image); !res.OK() {
+				t.Fatal(res)
+			}
+			if after := mayDo(t, j.pid); !maps.Equal(before, after) {
+				t.Errorf("%s may do %v, and did %v", name, after, before)
+			}
+			res := <-attack
+			if !res.OK() || !strings.HasSuffix(res.Stdout, "won 0\n") || strings.HasPrefix(res.Stdout, "met 0 ") {
+				t.Errorf("%s, attacked: %v", name, res)
+			}
+			j.goesOn(2)
+			if err := harness.KillTree(j.pid); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// rewinds gives a function that makes the status file what it is now: a job that is restored more than once from one image counts on from
+// there each time.
+func (j *job) rewinds() func() {
+	j.t.Helper()
+	was, err := os.ReadFile(j.status)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	return func() {
+		j.t.Helper()
+		if err := os.WriteFile(j.status, was, 0o600); err != nil {
+			j.t.Fatal(err)
+		}
+	}
+}
+
+// attacks is how many restores are attacked: CKPT_ATTACKS, or a few.
+func attacks(t *testing.T) int {
+	t.Helper()
+	if s := os.Getenv("CKPT_ATTACKS"); s != "" {
+		return parsed(t, s, strconv.Atoi)
+	}
+	return 4
+}
+
+// TestSecretFile: a descriptor that a program got before it gave up its privilege is opened again, if the policy grants the file, and only
+// that very file; the program itself could not open it.
+func TestSecretFile(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	from, err := shared.C("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := o.Install(from, "tiny", 0o755, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(o.Var, "lib/secret")
+	if err := os.WriteFile(secret, []byte("root's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j := newJob(t)
+	j.givenTo(harness.Alice)
+	given := append([]string{"/bin/sh", "-c", `exec 5</var/lib/secret; exec "$@"`, "sh"}, o.As(harness.Alice, path, j.status, j.dir)...)
+	// nsenter(1) once more, now as root: the shell is in the world already.
+	j.start(o.As(harness.Superuser, given...), nil, nil)
+	image := o.signed(j, o.key)
+	rule := strings.NewReplacer(`uids = ["root"]`, `files = [{ tree = "/var/lib", mode = "r" }]`).Replace(asRoot)
+
+	o.etc("policy.toml", strings.Replace(rule, "/var/lib", "/var/other", 1))
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "file:/var/lib/secret:r")
+	o.etc("policy.toml", rule)
+	rewind := j.rewinds()
+	restored := func() {
+		t.Helper()
+		rewind()
+		was := j.progress().Seq
+		if res := o.run(harness.Alice, o.suid, "--detach", image); !res.OK() {
+			t.Fatal(res)
+		}
+		j.reach(was + 2)
+		if link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/5", j.pid)); err != nil || !strings.HasSuffix(link, "/lib/secret") {
+			t.Errorf("descriptor 5 leads to %s, %v", link, err)
+		}
+		if got := mayDo(t, j.pid); len(got) != 1 || !got[alone] {
+			t.Errorf("it may do %v", got)
+		}
+		if err := harness.KillTree(j.pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored()
+	// Another file in its place is not the one.
+	if err := os.Rename(secret, secret+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/shadow", secret); err != nil {
+		t.Fatal(err)
+	}
+	if res := o.run(harness.Alice, o.suid, "--detach", image); res.OK() || j.left() {
+		t.Errorf("a link in the place of the file: %v", res)
+	}
+	os.Remove(secret)
+	if err := os.Rename(secret+".old", secret); err != nil {
+		t.Fatal(err)
+	}
+	restored()
+}
+
+// TestSwappedPaths: while somebody swaps a file of hers with a link to one of root's, no restore of hers opens root's.
+func TestSwappedPaths(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.etc("policy.toml", strings.Replace(asRoot, `uids = ["root"]`, `files = [{ tree = "/tmp", mode = "rw" }]`, 1))
+	j := o.begin(harness.Alice, "tiny")
+	image := o.signed(j, o.key)
+	log := filepath.Join(filepath.Dir(j.status), "log") // it has that open
+	script := `import os, sys, time
+log = sys.argv[1]
+os.link(log, log + ".own")
+end = time.time() + 6
+while time.time() < end:
+    os.symlink("/etc/shadow", log + ".new")
+    os.rename(log + ".new", log)
+    os.link(log + ".own", log + ".new")
+    os.rename(log + ".new", log)
+`
+	swapped := make(chan harness.Result, 1)
+	go func() {
+		res, err := once(harness.Command{Argv: o.As(harness.Alice, "/usr/bin/python3", "-c", script, log)})
+		if err != nil {
+			t.Error(err)
+		}
+		swapped <- res
+	}()
+	codes := map[int]int{}
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		res := o.run(harness.Alice, o.suid, "--detach", image)
+		if codes[res.Code()]++; !res.OK() {
+			continue
+		}
+		for n := range 3 {
+			if link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", j.pid, n)); strings.Contains(link, "shadow") {
+				t.Fatalf("descriptor %d leads to %s", n, link)
+			}
+		}
+		if err := harness.KillTree(j.pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res := <-swapped; !res.OK() {
+		t.Errorf("the swapping: %v", res)
+	}
+	t.Logf("restores while paths are swapped, by exit code: %v", codes)
+	if codes[0] == 0 || len(codes) < 2 {
+		t.Errorf("the race was not run: %v", codes)
+	}
+}

@@ -100,6 +100,6 @@
 //	sp2, th2, err := space.AdoptProcess(tid)          // after clone3(CLONE_PTRACE) without CLONE_VM; same addresses, own copy
 //	space.Park(th, abi.TaskState{Regs, Mask, XState}, stop bool) error
 //	th.SetOptions(0)                                  // for all, before b.Commit()
-//	space.Release(th, last bool, vmas []abi.VMA) error // after it; last: also unmaps the stub's memory; ErrLeft: could not
+//	tr.Release([]Parked{{Space, Thread, Last}, ...}) error // after it; Last: also unmaps the stub's memory; ErrLeft: could not
 //	space.Range() (lo, hi uint64)                     // what must be left mapped until Release
 package inject

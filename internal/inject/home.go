@@ -46,6 +46,7 @@ type home struct {
 	booted  bool
 	window  string
 	sees    bool // the target can look whether the tool lives
+	fresh   bool // the process was made by this tool
 }
 
 const pageSize = 4096
@@ -81,7 +82,7 @@ func (s *Space) prepare(vmas []abi.VMA) error {
 	}
 	frameB := h.thread.own.frame(h.gadgets.restorer)
 	n := scratchHeader + frameASize + frameB.Len()
-	if h.scratch, err = findScratch(s.mem, vmas, h.thread, n); err != nil {
+	if h.scratch, err = findScratch(s.mem, vmas, h, n); err != nil {
 		h.window = err.Error()
 		return s.lone(vmas)
 	}

@@ -1,9 +1,7 @@
 package inject
 
 import (
-	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +27,7 @@ func (s *Space) AdoptProcess(tid int) (n *Space, t *Thread, err error) {
 		if t, err = s.adopt(tid); err != nil {
 			return err
 		}
+		t.pid = tid
 		n, err = s.fork(tid)
 		return err
 	})
@@ -102,71 +101,6 @@ func (s *Space) park(t *Thread, st abi.TaskState, stop bool) error {
 	}
 	t.own = &c
 	return nil
-}
-
-// Release gives a parked thread its state, after the commit, and lets it go.
-// With last, no other thread of the process is left in the Space, and the
-// memory of the stub is unmapped, in the way that home.go explains. vmas are
-// the process's mappings, or nil to read them from /proc. If the memory had to
-// be left there the error wraps ErrLeft, and the thread runs nevertheless.
-func (s *Space) Release(t *Thread, last bool, vmas []abi.VMA) error {
-	return s.tr.try(func() error {
-		if t.own == nil || s.slots[t] == nil || s.slots[t].frame == 0 {
-			return fmt.Errorf("releasing task %d, which is not parked", t.tid)
-		}
-		if err := t.setXState(t.own.xstate); err != nil {
-			return err
-		}
-		var left error
-		if last {
-			defer s.mem.Close()
-			left = s.vanish(t, vmas)
-		}
-		if left != nil && s.slots[t].stop {
-			t.own = nil // the piece "park" stops the process
-			return errors.Join(left, t.Detach(0))
-		}
-		return errors.Join(left, s.release(t))
-	})
-}
-
-func (s *Space) release(t *Thread) error {
-	if err := s.restore(t); err != nil {
-		return err
-	}
-	return t.Detach(0)
-}
-
-// vanish has the last thread unmap the Space. Whatever goes wrong, the thread
-// has registers that lead to its own state.
-func (s *Space) vanish(t *Thread, vmas []abi.VMA) (err error) {
-	if err = t.CanInject(); err == nil && vmas == nil {
-		vmas, err = readMaps(t.tid)
-	}
-	if err == nil {
-		err = s.unmapBy(t, vmas)
-	}
-	if err != nil {
-		return fmt.Errorf("%w %d: %w", ErrLeft, t.PID(), err)
-	}
-	return nil
-}
-
-func (s *Space) unmapBy(t *Thread, vmas []abi.VMA) error {
-	s.home = &home{thread: t}
-	if err := s.prepare(vmas); err != nil {
-		return err
-	}
-	if s.slots[t].stop {
-		if err := s.stopSelf(); err != nil {
-			return err
-		}
-	}
-	ret, err := s.step(s.unmapping())
-	if err == nil && ret != 0 {
-		err = os.NewSyscallError("munmap", unix.Errno(-ret))
-	}
-	return err
 }
 
 // stopSelf has the thread send SIGSTOP to its own process. It takes effect in

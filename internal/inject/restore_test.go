@@ -161,7 +161,7 @@ func (tn *tiny) commit(b *Barrier) error {
 	b.Commit()
 	for _, tp := range tn.procs {
 		for i := len(tp.threads) - 1; i >= 0; i-- {
-			if err := tp.space.Release(tp.threads[i], i == 0, nil); err != nil {
+			if err := tn.st.Space.tr.Release([]Parked{{tp.space, tp.threads[i], i == 0}}); err != nil {
 				return err
 			}
 		}

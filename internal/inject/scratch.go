@@ -39,15 +39,19 @@ var errNoScratch = errors.New("the main stack has no room to spare")
 // that died left what nobody needs any more, or else right below the stack
 // pointer of the main thread. It is never another stack: those of goroutines
 // are 2 KiB.
-func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, t *Thread, n int) (uint64, error) {
+func findScratch(mem *kernelio.TraceeMem, vmas []abi.VMA, h *home, n int) (uint64, error) {
+	t := h.thread
 	i := slices.IndexFunc(vmas, func(v abi.VMA) bool { return v.Path == "[stack]" })
 	if i < 0 || vmas[i].Prot&unix.PROT_WRITE == 0 {
 		return 0, errNoScratch
 	}
 	st := stack{mem: mem, span: span{vmas[i].Start, vmas[i].End}}
-	left, err := st.leftovers()
-	if err != nil {
-		return 0, err
+	var left map[uint64]leftover
+	var err error
+	if !h.fresh {
+		if left, err = st.leftovers(); err != nil {
+			return 0, err
+		}
 	}
 	all := len(left)
 	sp := follow(left, &t.own.regs)

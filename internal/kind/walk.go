@@ -1,6 +1,9 @@
 package kind
 
-import "reflect"
+import (
+	"reflect"
+	"sync"
+)
 
 // Walk visits every number in a record that has a type of its own: the ids,
 // capabilities and references, whose types say what they are. So references
@@ -18,9 +21,12 @@ func walk(v reflect.Value, visit func(reflect.Value) error) error {
 		}
 		return walk(v.Elem(), visit)
 	case reflect.Struct:
+		if !bears(v.Type()) {
+			return nil
+		}
 		return walkFields(v, visit)
 	case reflect.Slice, reflect.Array:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
+		if !bears(v.Type().Elem()) {
 			return nil
 		}
 		for i := range v.Len() {
@@ -49,4 +55,30 @@ func walkFields(v reflect.Value, visit func(reflect.Value) error) error {
 		}
 	}
 	return nil
+}
+
+// borne says of types whether values of them bear numbers to visit.
+var borne sync.Map // reflect.Type: bool
+
+// bears spares Walk to look at each of many records that have none.
+func bears(t reflect.Type) bool {
+	if known, ok := borne.Load(t); ok {
+		return known.(bool)
+	}
+	has := false
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		has = bears(t.Elem())
+	case reflect.Interface:
+		has = true
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			has = has || (f.IsExported() || f.Anonymous) && bears(f.Type)
+		}
+	case reflect.Uint32, reflect.Int32, reflect.Uint64:
+		has = t.PkgPath() != ""
+	}
+	borne.Store(t, has)
+	return has
 }

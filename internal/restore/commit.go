@@ -34,28 +34,18 @@ func (s *session) commit() error {
 	}
 	s.closeOwned() // or a task could see the tool at the other end of its pipe
 	for _, p := range all {
-		if err := p.thread.SetOptions(0); err != nil {
+		if err := p.Thread.SetOptions(0); err != nil {
 			return err
 		}
 	}
-	slices.SortStableFunc(all, func(a, b parked) int { return before(a) - before(b) })
 	s.barrier.Commit()
-	return release(all)
+	return s.release(all)
 }
 
 // parked is a thread at the barrier.
 type parked struct {
-	space  *inject.Space
-	thread *inject.Thread
-	last   bool // of its address space
-	first  bool // to be released before others: it stays stopped, and a parent may look
-}
-
-func before(p parked) int {
-	if p.first {
-		return 0
-	}
-	return 1
+	inject.Parked
+	first bool // to be released before others: it stays stopped
 }
 
 // park prepares the threads of a process, its leader last.
@@ -71,8 +61,8 @@ func (s *session) park(b *body, xstates []byte, all []parked) ([]parked, error) 
 		if err := b.space.Park(b.threads[n.ID], st, stop); err != nil {
 			return nil, err
 		}
-		all = append(all, parked{space: b.space, thread: b.threads[n.ID], last: i == 0 && s.lastOf(b),
-			first: b.node.State == kind.Stopped && s.alone(b)})
+		all = append(all, parked{inject.Parked{Space: b.space, Thread: b.threads[n.ID], Last: i == 0 && s.lastOf(b)},
+			b.node.State == kind.Stopped && s.alone(b)})
 	}
 	return all, nil
 }
@@ -140,18 +130,23 @@ func (s *session) forgetSocket() error {
 	return s.inTables(closeCall(s.ctl))
 }
 
-// release lets all threads go. The tree runs, whatever is reported.
-func release(all []parked) error {
+// release lets all threads go: first the stopped processes, so that a parent
+// that looks finds them so. The tree runs, whatever is reported.
+func (s *session) release(all []parked) error {
 	var errs []error
-	for _, p := range all {
-		if err := p.space.Release(p.thread, p.last, nil); err != nil {
-			errs = append(errs, err)
+	for _, first := range []bool{true, false} {
+		var some []inject.Parked
+		for _, p := range all {
+			if p.first == first {
+				some = append(some, p.Parked)
+			}
 		}
+		errs = append(errs, s.tracer.Release(some))
 	}
-	if len(errs) == 0 {
-		return nil
+	if err := errors.Join(errs...); err != nil {
+		return &AfterError{err}
 	}
-	return &AfterError{errors.Join(errs...)}
+	return nil
 }
 
 // AfterError is what went wrong after the commit: the tree runs.

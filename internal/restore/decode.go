@@ -25,8 +25,9 @@ type content struct {
 	mmOf     map[uint32]uint32           // address space of each mapping
 	claimed  map[plan.Ref]bool
 	told     map[told]bool
-	titles   map[plan.Ref]string // for messages
-	entitled sync.Once
+	indexed  sync.Once                           // the next two, of which messages name objects
+	claims   map[plan.Ref]any                    // the records that say what they are
+	leads    map[plan.Ref]string                 // descriptors that lead to open files
 	lowly    bool                                // rstr may do no more than its caller, but for PIDs
 	always   map[plan.Ref]int                    // how many records an object has of kinds that every one of its sort has
 	forks    map[uint32]*fork                    // what address spaces share; nil: none does

@@ -53,6 +53,9 @@ func (w *wanting) step(p *prospect, st *step) {
 		}
 		w.add(object(), n)
 	}
+	if st.ref.Site != plan.Inode {
+		return
+	}
 	if f := w.files[st.ref.String()]; f != nil && f.hidden {
 		w.add(object(), plan.Need{Demand: fmt.Sprintf("file:%v:x", st.ref), Why: "the caller can't reach it"})
 	}

@@ -21,41 +21,49 @@ func (c *content) nameOf(r plan.Ref) string {
 			return fmt.Sprintf("thread %d", th.TID)
 		}
 	case plan.OpenFile, plan.Inode, plan.Mapping:
-		c.entitled.Do(func() { c.titles = c.entitle() })
-		if t := c.titles[r]; t != "" {
+		c.indexed.Do(c.indexTitles)
+		if t := c.title(r); t != "" {
 			return t
 		}
 	}
 	return r.String()
 }
 
-// entitle names files by their paths, descriptions by a descriptor that leads
-// to them, mappings by their addresses.
-func (c *content) entitle() map[plan.Ref]string {
-	titles := map[plan.Ref]string{}
+// indexTitles finds what the names of objects are made of.
+func (c *content) indexTitles() {
+	c.claims, c.leads = map[plan.Ref]any{}, map[plan.Ref]string{}
 	for _, r := range c.records {
-		if t, ok := r.body.(kind.Titled); ok && r.kind.Claims() && r.ref.Site == plan.Inode {
-			titles[r.ref] = t.Title()
+		if r.kind.Claims() && (r.ref.Site == plan.Inode || r.ref.Site == plan.OpenFile || r.ref.Site == plan.Mapping) {
+			c.claims[r.ref] = r.body
 		}
 	}
 	for i := range c.tree.FDTables {
 		table := &c.tree.FDTables[i]
 		for _, fd := range table.FDs {
-			if ref := fd.File.Main(); titles[ref] == "" {
-				titles[ref] = fmt.Sprintf("fd %d of %s", fd.Num, c.nameOf(plan.Ref{Site: plan.FDTable, ID: table.ID}))
+			if ref := fd.File.Main(); c.leads[ref] == "" {
+				c.leads[ref] = fmt.Sprintf("fd %d of %s", fd.Num, c.nameOf(plan.Ref{Site: plan.FDTable, ID: table.ID}))
 			}
 		}
 	}
-	for _, r := range c.records {
-		if m, ok := r.body.(kind.Ranged); ok && r.kind.Claims() && r.ref.Site == plan.Mapping {
-			start, end := m.Range()
-			titles[r.ref] = fmt.Sprintf("mapping %x-%x of %s", start, end, c.nameOf(plan.Ref{Site: plan.MM, ID: c.mmOf[r.ref.ID]}))
-		}
-		if of := titles[inodeOf(r.body)]; of != "" && titles[r.ref] != "" && r.kind.Claims() && r.ref.Site != plan.Inode {
-			titles[r.ref] += ", " + of
+}
+
+// title names files by their paths, descriptions by a descriptor that leads
+// to them, mappings by their addresses; these with the file that is behind.
+func (c *content) title(r plan.Ref) string {
+	body, name := c.claims[r], c.leads[r]
+	if t, ok := body.(kind.Titled); ok && r.Site == plan.Inode {
+		return t.Title()
+	}
+	if m, ok := body.(kind.Ranged); ok && r.Site == plan.Mapping {
+		start, end := m.Range()
+		name = fmt.Sprintf("mapping %x-%x of %s", start, end, c.nameOf(plan.Ref{Site: plan.MM, ID: c.mmOf[r.ID]}))
+	}
+	if inode := inodeOf(body); name != "" && inode.ID != 0 && r.Site != plan.Inode {
+		if of := c.title(inode); of != "" {
+			name += ", " + of
 		}
 	}
-	return titles
+	return name
 }
 
 // inodeOf is the first inode that a record refers to.

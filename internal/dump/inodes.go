@@ -92,16 +92,25 @@ func (s *session) inodeAt(t *kind.TaskSite, name string, flags int) (*kind.Inode
 	if err != nil {
 		return nil, err
 	}
+	i, err := s.inodeBy(t, name, fd, flags&unix.O_PATH == 0)
+	if err != nil || s.held[i].fd != fd.Int() { // it is known, by as good a descriptor
+		fd.Close()
+		return i, err
+	}
 	s.keep(fd)
+	return i, nil
+}
+
+func (s *session) inodeBy(t *kind.TaskSite, name string, fd *kernelio.FD, readable bool) (*kind.InodeSite, error) {
 	st, err := statFD(fd.Int())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	link, err := p.dir.Link(name)
+	link, err := s.byPID[int(t.PID)].dir.Link(name)
 	if err != nil {
 		return nil, err
 	}
-	return s.inode(t, st, link, fd.Int(), flags&unix.O_PATH == 0), nil
+	return s.inode(t, st, link, fd.Int(), readable), nil
 }
 
 func statFD(fd int) (kind.Stat, error) {

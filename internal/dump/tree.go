@@ -16,6 +16,9 @@ import (
 // vfork waits for its child uninterruptibly, so the wait can't be endless.
 const freezeTime = 10 * time.Second
 
+// filesFor is how many descriptors a dump has open for each process, at least.
+const filesFor = 4
+
 // freeze stops the tree below root: the process, its descendants, and those
 // whose parent died but who live in a session of the tree.
 func (s *session) freeze(root int) error {
@@ -25,6 +28,7 @@ func (s *session) freeze(root int) error {
 			// There is always a second look. Orphans, for which it takes one
 			// at every process of the host, can wait for it.
 			pids, err = clan(root)
+			go kernelio.RoomForFiles(filesFor * len(pids))
 		} else {
 			pids, err = members(root)
 		}

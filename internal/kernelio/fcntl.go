@@ -44,6 +44,25 @@ func DupAbove(fd, low int, name string) (*FD, error) {
 	return NewFD(n, name), nil
 }
 
+// RoomForFiles makes the table of this process's descriptors large enough for
+// n. In a process of several threads the kernel waits for all processors
+// whenever it makes the table larger (alloc_fdtable in fs/file.c), which takes
+// milliseconds: better once, and beside other work.
+func RoomForFiles(n int) {
+	const born = 64 // NR_OPEN_DEFAULT
+	if n < born {
+		return
+	}
+	fd, err := OpenPath("/", unix.O_PATH)
+	if err != nil {
+		return
+	}
+	defer fd.Close()
+	if high, err := DupAbove(fd.Int(), n, "room"); err == nil {
+		high.Close()
+	}
+}
+
 // Dup3 makes n a duplicate of fd, closing what n was (dup3(2)); flags is 0 or
 // unix.O_CLOEXEC.
 func Dup3(fd, n, flags int) error {

@@ -90,7 +90,7 @@ func (s *session) questions(objects []*object) (map[int][]*question, error) {
 		}
 	}
 	all := slices.Collect(maps.Values(byTID))
-	return byPID, parallel(len(all), func(i int) error {
+	return byPID, parallel(len(all), large, func(i int) error {
 		if err := all[i].compile(); err != nil {
 			return s.asking(all[i], err)
 		}

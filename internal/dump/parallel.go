@@ -6,13 +6,16 @@ import (
 	"sync/atomic"
 )
 
-// worthwhile is how many pieces of work make it worthwhile to call a further
-// processor: some hundred microseconds, of pieces that take ten.
-const worthwhile = 16
+// How many pieces of work make it worthwhile to call a further processor: some
+// hundred microseconds.
+const (
+	large = 16  // pieces that ask the kernel
+	small = 256 // pieces that only look at what is known
+)
 
-// parallel calls f with 0 to n-1, in no order, on as many processors as are
-// worthwhile. It returns an error if any call does, one of those.
-func parallel(n int, f func(i int) error) error {
+// parallel calls f with 0 to n-1, in no order, with a further processor for
+// each so many of them. It returns an error if any call does, one of those.
+func parallel(n, each int, f func(i int) error) error {
 	var next atomic.Int64
 	var first error
 	var once sync.Once
@@ -25,7 +28,7 @@ func parallel(n int, f func(i int) error) error {
 		}
 	}
 	var others sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n/worthwhile) - 1 {
+	for range min(runtime.GOMAXPROCS(0), n/each) - 1 {
 		others.Go(work)
 	}
 	work()

@@ -28,10 +28,30 @@ type use struct {
 	asked []plan.Result
 }
 
+// choose finds the kinds of all objects.
+func (s *session) choose(objects []*object) {
+	among := map[plan.Site][]kind.Kind{}
+	for _, o := range objects {
+		if among[o.at] == nil {
+			among[o.at] = s.table.Of(o.at)
+		}
+	}
+	refused := make([]error, len(objects))
+	_ = parallel(len(objects), small, func(i int) error {
+		refused[i] = objects[i].choose(among[objects[i].at])
+		return nil
+	})
+	for i, err := range refused {
+		if err != nil {
+			s.refuse(objects[i].name(), err)
+		}
+	}
+}
+
 // choose finds the kinds of an object, among those of its site: exactly one
 // that claims it, and any that contribute. What nobody claims is refused by
 // name.
-func (s *session) choose(o *object, among []kind.Kind) {
+func (o *object) choose(among []kind.Kind) error {
 	claimed := 0
 	uses := make([]use, 0, len(among))
 	o.kinds = make([]*use, 0, len(among))
@@ -48,10 +68,11 @@ func (s *session) choose(o *object, among []kind.Kind) {
 	switch {
 	case o.at == plan.FDTable: // its entries are the engine's own
 	case claimed == 0:
-		s.refuse(o.name(), kind.Unsupportedf("nothing here knows how to save it"))
+		return kind.Unsupportedf("nothing here knows how to save it")
 	case claimed > 1:
-		s.refuse(o.name(), fmt.Errorf("%d kinds claim it, which is a defect of this program", claimed))
+		return fmt.Errorf("%d kinds claim it, which is a defect of this program", claimed)
 	}
+	return nil
 }
 
 // written is what the kinds made of an object.
@@ -75,7 +96,7 @@ func (s *session) write(objects []*object) error {
 			return err
 		}
 	}
-	err := parallel(len(others), func(k int) (err error) {
+	err := parallel(len(others), large, func(k int) (err error) {
 		i := others[k]
 		out[i], err = objects[i].write(slight{s})
 		return err

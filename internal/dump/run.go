@@ -8,7 +8,6 @@ import (
 
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kind"
-	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
@@ -114,13 +113,7 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 		return nil, err
 	}
 	objects := s.objects()
-	kinds := map[plan.Site][]kind.Kind{}
-	for _, obj := range objects {
-		if kinds[obj.at] == nil {
-			kinds[obj.at] = s.table.Of(obj.at)
-		}
-		s.choose(obj, kinds[obj.at])
-	}
+	s.choose(objects)
 	go prepare(objects)
 	if err := s.ask(objects); err != nil {
 		return nil, err

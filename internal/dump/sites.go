@@ -27,7 +27,7 @@ func (s *session) gatherTasks() error {
 			s.addTask(p)
 		}
 	}
-	err := parallel(len(s.threads), func(i int) error { return ofThread(s.threads[i], readThread(s.threads[i])) })
+	err := parallel(len(s.threads), large, func(i int) error { return ofThread(s.threads[i], readThread(s.threads[i])) })
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,9 @@ func dumpCreds(_ kind.Dump, t *kind.ThreadSite, asked []plan.Result) (credsRecor
 const (
 	secKeepCaps  = 1 << 4
 	secKnownBits = 1<<12 - 1 // with those for interpreters, of Linux 6.14
+	// secOwnBits are everybody's own to set: keepcaps, which execve(2) clears,
+	// and those for interpreters (cap_task_prctl in security/commoncap.c).
+	secOwnBits = secKeepCaps | 0xf<<8
 )
 
 const maxGroups = 65536 // NGROUPS_MAX

@@ -73,8 +73,7 @@ func (n *needList) addRestrictions(want, caller kind.Creds) {
 	wb, cb := want.Caps.Bounding, caller.Caps.Bounding
 	n.addIf(!wb.Within(cb), "loosen:bset", "its bounding set holds capabilities that the caller's lacks")
 	n.addIf(wb != cb && wb.Within(cb), "cap:setpcap", "its bounding set is smaller than the caller's")
-	// keepcaps is everybody's own to set, and execve(2) clears it.
-	ws, cs := want.Securebits&^secKeepCaps, caller.Securebits&^secKeepCaps
+	ws, cs := want.Securebits&^secOwnBits, caller.Securebits&^secOwnBits
 	n.addIf(cs&^ws != 0, "loosen:securebits", fmt.Sprintf("its securebits %#x lack some of the caller's %#x", ws, cs))
 	n.addIf(ws != cs && cs&^ws == 0, "cap:setpcap", "it has securebits that the caller lacks")
 	n.addIf(caller.NoNewPrivs && !want.NoNewPrivs, "loosen:no_new_privs", "the caller has no_new_privs and it has not")

@@ -51,8 +51,13 @@ func (w *credsWalk) prctl(op int, args ...plan.Arg) {
 	w.ops = append(w.ops, prctlIn(w.h, op, args...))
 }
 
+// groups leaves a list that has somebody twice (setgroups(2) takes it) as it
+// is where that is all and the thread may not set it: it is the same set.
 func (w *credsWalk) groups() {
 	if slices.Equal(w.cur.Groups, w.want.Groups) {
+		return
+	}
+	if !w.cur.Caps.Effective.Has(unix.CAP_SETGID) && slices.Equal(unique(w.cur.Groups...), unique(w.want.Groups...)) {
 		return
 	}
 	var list []byte
@@ -143,14 +148,14 @@ func (w *credsWalk) ambient() {
 	}
 }
 
-// securebits takes the way without privilege where only keepcaps differs.
+// securebits sets keepcaps in the way that takes no privilege, and before the
+// others, which may lock it.
 func (w *credsWalk) securebits() {
 	want, cur := w.want.Securebits, w.cur.Securebits
-	switch want ^ cur {
-	case 0:
-	case secKeepCaps:
+	if (want^cur)&secKeepCaps != 0 {
 		w.prctl(unix.PR_SET_KEEPCAPS, plan.Int(want&secKeepCaps/secKeepCaps))
-	default:
+	}
+	if (want^cur)&^secKeepCaps != 0 {
 		w.prctl(unix.PR_SET_SECUREBITS, plan.Int(want))
 	}
 }

@@ -57,6 +57,12 @@ func run() error {
 	if len(rows) > 0 {
 		print(os.Stdout, rows, b.criu != "")
 	}
+	if strings.Contains(routesName, *only) {
+		fmt.Fprintf(os.Stderr, "bench: %s\n", routesName)
+		if err := b.routes(os.Stdout); err != nil {
+			return err
+		}
+	}
 	if !strings.Contains(trustName, *only) {
 		return nil
 	}

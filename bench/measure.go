@@ -53,7 +53,10 @@ func (b *bench) measure(c testcase) (row, error) {
 }
 
 // start begins a target and waits until it works.
-func (b *bench) start(c testcase) (*target, error) {
+func (b *bench) start(c testcase) (*target, error) { return b.startAs(c, 0) }
+
+// startAs begins it in a directory of a user's.
+func (b *bench) startAs(c testcase, uid int) (*target, error) {
 	argv, err := c.argv()
 	if err != nil {
 		return nil, err
@@ -65,6 +68,11 @@ func (b *bench) start(c testcase) (*target, error) {
 	t := &target{status: filepath.Join(dir, "status"), dir: filepath.Join(dir, "dir")}
 	if err := os.Mkdir(t.dir, 0o700); err != nil {
 		return nil, err
+	}
+	for _, path := range []string{dir, t.dir} {
+		if err := os.Chown(path, uid, uid); err != nil {
+			return nil, err
+		}
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

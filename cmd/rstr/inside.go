@@ -58,7 +58,7 @@ func inhabit(args []string, s *streams, table kind.Table) (int, error) {
 		in.tell(insideEvent{Failed: &code})
 		return code, nil
 	}
-	in.tell(insideEvent{Runs: &insideTree{b.PID, b.Tasks, b.Threads}})
+	in.tell(insideEvent{Runs: &insideTree{b.PID, b.Tasks, b.Threads, b.Reserving}})
 	return 0, o.beInit(b.PID)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +46,10 @@ type insideEvent struct {
 	Again  bool        `json:",omitempty"` // it wants the facts once more
 }
 
-type insideTree struct{ PID, Tasks, Threads int }
+type insideTree struct {
+	PID, Tasks, Threads int
+	Reserving           time.Duration
+}
 
 // Descriptors of the inner rstr.
 const (
@@ -201,7 +205,8 @@ func (in *inner) await(b *built) error {
 		kernelio.Reap(in.proc.Pid)
 		b.failed = *e.Failed
 	case e.Runs != nil:
-		b.Restored, b.within = restore.Restored{PID: outerPID(in.proc.Pid, e.Runs.PID), Route: restore.Namespace, Tasks: e.Runs.Tasks, Threads: e.Runs.Threads}, e.Runs.PID
+		b.Restored, b.within = restore.Restored{PID: outerPID(in.proc.Pid, e.Runs.PID), Route: restore.Namespace, Tasks: e.Runs.Tasks,
+			Threads: e.Runs.Threads, Reserving: e.Runs.Reserving}, e.Runs.PID
 	default:
 		return fmt.Errorf("the inner rstr says %+v", e)
 	}

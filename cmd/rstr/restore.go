@@ -56,8 +56,8 @@ func (o *options) said(b *built, took time.Duration, s *cli.Speaker) {
 	if b.inner != nil {
 		root += fmt.Sprintf(" (%d there)", b.within)
 	}
-	s.Detail("%s, %s, %s of data, root %s, running after %s, %s, PIDs: %s", cli.Count(b.Tasks, "process"), cli.Count(b.Threads, "thread"),
-		cli.Bytes(raw), root, cli.Took(took), cli.Rate(raw, took), b.Route)
+	s.Detail("%s, %s, %s of data, root %s, running after %s, %s, PIDs: %s, reserved in %s", cli.Count(b.Tasks, "process"), cli.Count(b.Threads, "thread"),
+		cli.Bytes(raw), root, cli.Took(took), cli.Rate(raw, took), b.Route, cli.Took(b.Reserving))
 }
 
 // build verifies the image and makes the tree run. Nothing of the image is

@@ -81,6 +81,9 @@ func (r hugeInodeRecord) check() error {
 
 // plan reserves no pages: the mappings of the tree do that for themselves.
 func (r hugeInodeRecord) plan(h *kind.Host) []plan.Step {
+	if h.NoMapFiles {
+		return append(named(h, r.Size, unix.MFD_HUGETLB|int(r.PageShift)<<unix.MFD_HUGE_SHIFT), fill(h.Self, r.Content)...)
+	}
 	flags := unix.MAP_NORESERVE | unix.MAP_HUGETLB | int(r.PageShift)<<unix.MAP_HUGE_SHIFT
 	steps := []plan.Step{{
 		Stage: plan.Create,

@@ -64,7 +64,7 @@ func (r shmemRecord) check() error {
 
 func (r shmemRecord) plan(h *kind.Host) []plan.Step {
 	if h.NoMapFiles {
-		return append(r.named(h), fill(h.Self, r.Content)...)
+		return append(named(h, r.Size, 0), fill(h.Self, r.Content)...)
 	}
 	steps := []plan.Step{{
 		Stage: plan.Create,
@@ -75,12 +75,11 @@ func (r shmemRecord) plan(h *kind.Host) []plan.Step {
 	return append(steps, fill(h.Self, r.Content)...)
 }
 
-// named makes a memfd instead, which takes no right. The only difference is the
-// name that the maps of its processes show.
-func (r shmemRecord) named(h *kind.Host) []plan.Step {
-	return oneStep(plan.Create, "make shared memory, as a memfd",
-		plan.Call{Nr: unix.SYS_MEMFD_CREATE, Args: []plan.Arg{plan.Str("shared"), plan.Int(unix.MFD_CLOEXEC)}, Out: h.Self},
-		plan.Call{Nr: unix.SYS_FTRUNCATE, Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Size)}, Ret: plan.Exactly(0)})
+// named makes a memfd in the place of shared memory without a name, which takes
+// no right. The only difference is the name that the maps of its processes show.
+func named(h *kind.Host, size uint64, flags int) []plan.Step {
+	return oneStep(plan.Create, "make shared memory, as a memfd", createMemfd([]byte("shared"), flags, h.Self),
+		plan.Call{Nr: unix.SYS_FTRUNCATE, Args: []plan.Arg{plan.FD(h.Self), plan.Int(size)}, Ret: plan.Exactly(0)})
 }
 
 func (r shmemRecord) flags() int {

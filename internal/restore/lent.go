@@ -118,15 +118,6 @@ func (s *session) giveUp() error {
 	return kernelio.Drop(own.UID.Real, own.GID.Real, own.Groups, 0)
 }
 
-// links gives the tasks their executable files, which takes the capability
-// that their numbers take.
-func (s *session) links() error {
-	if s.opts.Lent == 0 {
-		return nil
-	}
-	return s.carry(slices.DeleteFunc(progressOf(s.at(plan.Create)), func(p *progress) bool { return !p.step.demands("exe-link") }))
-}
-
 // doing runs a step's operation in the tool, as who is to have done it.
 func (s *session) doing(st *step, op plan.Op, f func() error) error {
 	if c, ok := op.(plan.Call); ok && !c.As.IsZero() {
@@ -137,11 +128,8 @@ func (s *session) doing(st *step, op plan.Op, f func() error) error {
 			return s.wear(r, f)
 		}
 	}
-	switch {
-	case s.opts.Elevated && !st.granted:
+	if s.opts.Elevated && !st.granted {
 		return aside(f)
-	case st.demands("map-files"):
-		return s.lent(f)
 	}
 	return f()
 }

@@ -53,6 +53,7 @@ type prospect struct {
 	*content
 	steps    []step
 	route    Route
+	caller   *kind.Caller
 	inside   bool
 	files    map[string]*found
 	decision policy.Decision
@@ -71,7 +72,7 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
 	}
-	p := &prospect{content: c, steps: steps, route: o.Route, inside: o.Inside}
+	p := &prospect{content: c, steps: steps, route: o.Route, caller: &o.Caller, inside: o.Inside}
 	c.lowly = o.lowly()
 	if err := p.lookAs(&o.Caller); err != nil {
 		return nil, err
@@ -113,7 +114,7 @@ func (p *prospect) lost() []error {
 		}
 	}
 	if p.route.renumbers() {
-		out = append(out, differing(p.steps)...)
+		out = append(out, p.differing()...)
 	}
 	return out
 }

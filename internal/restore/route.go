@@ -99,10 +99,13 @@ func MayChoose(c *kind.Caller) bool {
 }
 
 // differs says whether a need makes a process another subject than the caller.
-func differs(n plan.Need) bool {
+func differs(n plan.Need, caller *kind.Caller) bool {
 	d, err := plan.ParseDemand(n.Demand)
 	if err != nil {
 		return true
+	}
+	if d.Term == "uid" && d.ID == uint32(caller.UID.Real) {
+		return false // root's own
 	}
 	return slices.Contains([]string{"uid", "gid", "group+", "group-", "cap", "loosen", "own", "open-as", "label", "seccomp-no-nnp", "ns"}, d.Term)
 }
@@ -110,13 +113,11 @@ func differs(n plan.Need) bool {
 // differing lists what keeps a tree from getting other numbers than it had: a
 // program whose idea of PIDs may be wrong is to have no more rights than its
 // caller, whoever would grant them.
-func differing(steps []step) []error {
+func (p *prospect) differing() []error {
 	var out []error
-	for i := range steps {
-		for _, n := range steps[i].Needs {
-			if differs(n) {
-				out = append(out, steps[i].failed(&RenumberedError{n}))
-			}
+	for _, w := range p.decision.Wants {
+		if !w.Own && differs(w.Need, p.caller) {
+			out = append(out, &StepError{Object: w.Object, Text: "other PIDs", Err: &RenumberedError{w.Need}})
 		}
 	}
 	return out
@@ -126,5 +127,5 @@ func differing(steps []step) []error {
 type RenumberedError struct{ Need plan.Need }
 
 func (e *RenumberedError) Error() string {
-	return fmt.Sprintf("%s (%s): with other PIDs than it had no process may have other rights than the caller", e.Need.Demand, e.Need.Why)
+	return fmt.Sprintf("%s (%s): with other PIDs than it had no process has other rights than the caller", e.Need.Demand, e.Need.Why)
 }

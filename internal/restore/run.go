@@ -64,6 +64,9 @@ type Restored struct {
 	Route   Route
 	Tasks   int
 	Threads int
+	// Reserving is the time that it took until all tasks were there with their
+	// numbers and nobody could make another one.
+	Reserving time.Duration
 }
 
 // Run builds the tree of an image and lets it run. Errors: image.ErrFormat
@@ -115,7 +118,7 @@ func (s *session) attempt() (*Restored, error) {
 		s.tracer.Close()
 		return nil, err
 	}
-	r.PID = int(s.number(s.tree.Tasks[0].PID))
+	r.PID, r.Reserving = int(s.number(s.tree.Tasks[0].PID)), s.reserving
 	s.tracer.Do(func() { err = s.commit() })
 	if _, runs := err.(*AfterError); err != nil && !runs {
 		s.tracer.Do(s.abandon)
@@ -133,7 +136,7 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.rise, s.openPrograms, s.reserve, s.open,
+		s.rise, s.openPrograms, s.reserve, s.clear, s.open, s.stage(plan.Tree),
 		s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle), s.takeAway,
@@ -154,8 +157,9 @@ func (s *session) build() error {
 // caller's own rights, and pages that processes can only share by being cloned
 // with them.
 func (s *session) reserve() error {
+	defer func(begin time.Time) { s.reserving = time.Since(begin) }(time.Now())
 	err := s.lent(func() error {
-		for _, do := range []func() error{s.newStub, s.humble, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.clear, s.stage(plan.Tree), s.links} {
+		for _, do := range []func() error{s.newStub, s.humble, s.checkXState, s.embodyStub, s.grow, s.dropStub} {
 			if err := do(); err != nil {
 				return err
 			}

@@ -15,36 +15,37 @@ import (
 // session is one restore under way.
 type session struct {
 	*content
-	img      *verify.Image
-	opts     Options
-	steps    []step
-	tracer   *inject.Tracer
-	barrier  *inject.Barrier
-	stub     *inject.Stub
-	socket   *kernelio.FD // the tool's end of what descriptors travel through
-	counter  *counter     // of the routes that wait for numbers to come
-	bereaved []*body      // whose children were ended
-	route    Route
-	numbers  map[kind.PID]kind.PID    // what the recorded numbers have become; nil: they are the same
-	special  []moved                  // the kernel's mappings that every task is born with
-	born     map[uint32][]moved       // those of address spaces that have executed a file
-	program  map[uint32]kind.InodeRef // which one
-	aside    map[uint32]bool          // of those, the address spaces that were cloned from an emptied one
-	executes bool                     // address spaces execute their files
-	ctl      int                      // the number of the tasks' end in every table; 0: it is closed
-	armed    bool                     // tasks have signals
-	handed   map[plan.Ref]int         // descriptors that came with the stub, and their numbers in every table
-	bodies   map[uint32]*body
-	made     map[plan.Ref]int64   // results of calls in the tool
-	inTask   map[plan.Ref]int64   // results of calls in tasks
-	owned    map[int]bool         // descriptors of the tool that are to be closed
-	cleared  map[uint32]bool      // address spaces that were emptied before others were cloned from them
-	placed   atomic.Uint64        // bytes of bulk data
-	before   kernelio.Credentials // the tracer's thread's, before it became root's
-	since    time.Time            // when it was judged
-	hands    map[string]*kernelio.Hand
-	wearing  map[plan.Ref]kind.Creds // what threads are to become
-	undo     [][]plan.Call           // to be made if the restore fails
+	img       *verify.Image
+	opts      Options
+	steps     []step
+	tracer    *inject.Tracer
+	barrier   *inject.Barrier
+	stub      *inject.Stub
+	socket    *kernelio.FD // the tool's end of what descriptors travel through
+	counter   *counter     // of the routes that wait for numbers to come
+	reserving time.Duration
+	bereaved  []*body // whose children were ended
+	route     Route
+	numbers   map[kind.PID]kind.PID    // what the recorded numbers have become; nil: they are the same
+	special   []moved                  // the kernel's mappings that every task is born with
+	born      map[uint32][]moved       // those of address spaces that have executed a file
+	program   map[uint32]kind.InodeRef // which one
+	aside     map[uint32]bool          // of those, the address spaces that were cloned from an emptied one
+	executes  bool                     // address spaces execute their files
+	ctl       int                      // the number of the tasks' end in every table; 0: it is closed
+	armed     bool                     // tasks have signals
+	handed    map[plan.Ref]int         // descriptors that came with the stub, and their numbers in every table
+	bodies    map[uint32]*body
+	made      map[plan.Ref]int64   // results of calls in the tool
+	inTask    map[plan.Ref]int64   // results of calls in tasks
+	owned     map[int]bool         // descriptors of the tool that are to be closed
+	cleared   map[uint32]bool      // address spaces that were emptied before others were cloned from them
+	placed    atomic.Uint64        // bytes of bulk data
+	before    kernelio.Credentials // the tracer's thread's, before it became root's
+	since     time.Time            // when it was judged
+	hands     map[string]*kernelio.Hand
+	wearing   map[plan.Ref]kind.Creds // what threads are to become
+	undo      [][]plan.Call           // to be made if the restore fails
 }
 
 // step is a plan.Step with the object that it belongs to.

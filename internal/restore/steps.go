@@ -21,14 +21,24 @@ func (c *content) plan(h kind.Host) []step {
 			plans[i] = r.kind.Plan(r.body, &h)
 		}
 	})
-	var by [plan.Commit + 1][]step
+	var next [plan.Commit + 2]int // by stage, the place of its next step
+	for _, p := range plans {
+		for i := range p {
+			next[p[i].Stage+1]++
+		}
+	}
+	for stage := range next[1:] {
+		next[stage+1] += next[stage]
+	}
+	out := make([]step, next[plan.Commit+1])
 	for i, p := range plans {
 		r := &c.records[i]
 		for _, st := range p {
-			by[st.Stage] = append(by[st.Stage], step{Step: st, ref: r.ref, kind: r.kind.Name(), of: c})
+			out[next[st.Stage]] = step{Step: st, ref: r.ref, kind: r.kind.Name(), of: c}
+			next[st.Stage]++
 		}
 	}
-	return slices.Concat(by[:]...)
+	return out
 }
 
 // within is the object that contains another.

@@ -29,7 +29,7 @@ type turn struct {
 
 type turnOp struct {
 	from *progress
-	call plan.Call
+	op   plan.Op // a plan.Call
 }
 
 // runTasks has every thread execute all that it can now, each in one
@@ -111,7 +111,7 @@ func (s *session) taskReady(t *turn, args []plan.Arg) bool {
 
 func (t *turn) add(p *progress, c plan.Call, s *session) {
 	t.needFDs(c.Args, s)
-	t.ops = append(t.ops, turnOp{from: p, call: c})
+	t.ops = append(t.ops, turnOp{from: p, op: p.op()})
 	if !c.Out.IsZero() {
 		t.made[c.Out] = true
 	}
@@ -154,8 +154,9 @@ func (s *session) start(t *turn) error {
 	if err != nil {
 		return err
 	}
+	t.prog.Grow(len(t.ops) + len(fds) + 1)
 	for _, op := range t.ops {
-		if err := t.prog.Add(op.call, op.from.step); err != nil {
+		if err := t.prog.Add(op.op.(plan.Call), op.from.step); err != nil {
 			return op.from.step.failed(err)
 		}
 	}
@@ -176,7 +177,7 @@ func (s *session) finish(t *turn) error {
 	err := t.body.space.Finish(t.thread)
 	var ce *inject.CallError
 	if err == nil || errors.As(err, &ce) {
-		for _, c := range t.prog.Succeeded() {
+		for c := range t.prog.Succeeded {
 			s.mayUndo(c, plan.Result{})
 		}
 	}

@@ -103,7 +103,14 @@ func writeSelf(t *testing.T, name, text string) {
 func liveSite(t *testing.T, k kind.Kind) any {
 	th := liveThread(t)
 	task := th.Task
-	task.PID, task.Proc, task.Status, task.Stat, task.Do = kind.PID(os.Getpid()), procDir("/proc/self"), th.Status, th.Stat, performOne
+	task.PID, task.Proc, task.Status, task.Do = kind.PID(os.Getpid()), procDir("/proc/self"), th.Status, performOne
+	text, err := task.Proc.Read("stat") // not the thread's: its number is another
+	if err == nil {
+		task.Stat, err = abi.ParseStat(text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if k.Site() == plan.SigHand {
 		return &kind.SigHandSite{ID: 7, Task: task}
 	}

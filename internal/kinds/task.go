@@ -13,8 +13,9 @@ import (
 // Some state no kind keeps, since the kernel does not show it or it belongs to
 // the place and not to the process: the cgroups, the session keyring and the
 // login of the audit system become rstr's own; Landlock rules and the right to
-// use all I/O ports (iopl(2)) are lost, and a session's controlling terminal; the CPU time used, the other
-// accounting, and timer overruns begin anew.
+// use all I/O ports (iopl(2)) are lost, and so are a session's controlling
+// terminal and the memory policies of single mappings (mbind(2)); the CPU time
+// used, the other accounting, and timer overruns begin anew.
 func Task() kind.Kind {
 	return kind.New(kind.Spec[*kind.TaskSite, noRecord]{
 		Name:   "task",

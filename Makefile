@@ -1,5 +1,6 @@
 # make build: the two commands, static, into bin/
 # make demo:  checkpoint, sign, verify and restore a running python3 program (root)
+# make demo-jvm: a java service's first answer from its image, by an ordinary user, against a cold start (root lends rstr one capability)
 # make install: plain, into $(DESTDIR)$(PREFIX)/bin; install-filecap and install-setuid lend rstr
 #              authority as docs/using.md says
 # make test:  everything (root); make bench: the table of speeds (root)
@@ -9,7 +10,7 @@ PREFIX ?= /usr/local
 bin = $(DESTDIR)$(PREFIX)/bin
 need = ./testdata/need
 
-.PHONY: build demo test bench install install-filecap install-setuid clean
+.PHONY: build demo demo-jvm test bench install install-filecap install-setuid clean
 
 build:
 	go build -trimpath -o bin/ ./cmd/...
@@ -18,8 +19,12 @@ demo: build
 	@$(need) python3 ps
 	@./testdata/demo/demo bin
 
+demo-jvm: build
+	@$(need) java javac setcap setpriv
+	@./testdata/demo/jvm bin
+
 test:
-	@$(need) gcc python3 javac node sqlite3 ssh-keygen openssl swtpm qemu-system-x86_64
+	@$(need) gcc python3 javac node sqlite3 ssh-keygen openssl swtpm qemu-system-x86_64 setcap
 	go vet ./...
 	go test -timeout 20m ./...
 

@@ -17,8 +17,8 @@ import (
 
 const usage = `usage: rstr [options] [IMAGE]
 
-Verifies an image and builds its process tree again, at the same PIDs. The
-image comes from the argument, from -i FILE or from standard input. rstr stays
+Verifies an image and builds its process tree again, at the same PIDs if it
+can. The image comes from the argument, from -i FILE or from standard input. rstr stays
 the parent of the tree's root, passes signals on to it, and ends when it ends.
 
 `

@@ -184,6 +184,7 @@ func (f *forecast) write(out io.Writer) error {
 	line("image", f.Image)
 	line("signed by", f.Signer+map[bool]string{true: ", trusted", false: ", not trusted"}[f.Trusted])
 	line("tree", fmt.Sprintf("%s, %s", cli.Count(f.Processes, "process"), cli.Count(f.Threads, "thread")))
+	line("PIDs", f.PIDs)
 	for _, s := range f.Steps {
 		line("step", s.Stage, s.Object, s.Text)
 	}

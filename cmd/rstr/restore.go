@@ -58,6 +58,16 @@ func (o *options) said(b *built, took time.Duration, s *cli.Speaker) {
 	}
 	s.Detail("%s, %s, %s of data, root %s, running after %s, %s, PIDs: %s, reserved in %s", cli.Count(b.Tasks, "process"), cli.Count(b.Threads, "thread"),
 		cli.Bytes(raw), root, cli.Took(took), cli.Rate(raw, took), b.Route, cli.Took(b.Reserving))
+	if b.Route == restore.Renumbered {
+		s.Detail("what programs have noted of their former PIDs themselves, in variables and files, stays as it was")
+	}
+	for i, tid := range b.Untold {
+		if i == maxLines {
+			s.Detail("and %d more", len(b.Untold)-i)
+			break
+		}
+		s.Detail("thread %d: its C library keeps its former number where rstr does not know, if anywhere", tid)
+	}
 }
 
 // build verifies the image and makes the tree run. Nothing of the image is

@@ -63,10 +63,16 @@ func (s *session) renumberThread(b *body, n *kind.ThreadNode, at notes) error {
 		return err
 	}
 	m := memory{b.leader.TID(), uint32(n.TID), uint32(s.number(n.TID))}
+	found := false
 	for _, addr := range append(cLibraryTIDs(regs), at.tid[n.ID], m.goTID(regs)) {
-		if err := m.translate(addr, ^uint32(0)); err != nil {
+		here, err := m.translate(addr, ^uint32(0))
+		if err != nil {
 			return err
 		}
+		found = found || here
+	}
+	if !found {
+		s.untold = append(s.untold, n.TID)
 	}
 	return m.translateRobust(at.robust[n.ID])
 }
@@ -106,14 +112,14 @@ func (m memory) read(addr uint64, size int) uint64 {
 }
 
 // translate replaces the bits of mask of the word at an address, if they are
-// the old number.
-func (m memory) translate(addr uint64, mask uint32) error {
+// the old number, and says whether they were.
+func (m memory) translate(addr uint64, mask uint32) (bool, error) {
 	was := uint32(m.read(addr, 4))
 	if was&mask != m.old {
-		return nil
+		return false, nil
 	}
 	_, err := kernelio.WriteMem(m.pid, addr, binary.LittleEndian.AppendUint32(nil, was&^mask|m.now))
-	return err
+	return true, err
 }
 
 // Of structs of the Go runtime on amd64 (runtime/runtime2.go): g.m, and m.procid
@@ -174,10 +180,10 @@ func (m memory) translateRobust(head uint64) error {
 			continue
 		}
 		lock := e + distance
-		if err := m.translate(lock, futexTIDMask); err != nil {
+		if _, err := m.translate(lock, futexTIDMask); err != nil {
 			return err
 		}
-		if err := m.translate(lock+glibcOwner, ^uint32(0)); err != nil {
+		if _, err := m.translate(lock+glibcOwner, ^uint32(0)); err != nil {
 			return err
 		}
 	}

@@ -67,6 +67,9 @@ type Restored struct {
 	// Reserving is the time that it took until all tasks were there with their
 	// numbers and nobody could make another one.
 	Reserving time.Duration
+	// Untold are threads, by their recorded numbers, that got others and whose
+	// library keeps its note of that where nobody has looked.
+	Untold []kind.PID
 }
 
 // Run builds the tree of an image and lets it run. Errors: image.ErrFormat
@@ -118,7 +121,7 @@ func (s *session) attempt() (*Restored, error) {
 		s.tracer.Close()
 		return nil, err
 	}
-	r.PID, r.Reserving = int(s.number(s.tree.Tasks[0].PID)), s.reserving
+	r.PID, r.Reserving, r.Untold = int(s.number(s.tree.Tasks[0].PID)), s.reserving, s.untold
 	s.tracer.Do(func() { err = s.commit() })
 	if _, runs := err.(*AfterError); err != nil && !runs {
 		s.tracer.Do(s.abandon)

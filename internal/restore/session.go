@@ -24,7 +24,8 @@ type session struct {
 	socket    *kernelio.FD // the tool's end of what descriptors travel through
 	counter   *counter     // of the routes that wait for numbers to come
 	reserving time.Duration
-	bereaved  []*body // whose children were ended
+	untold    []kind.PID // threads in whose memory no number was found to translate
+	bereaved  []*body    // whose children were ended
 	route     Route
 	numbers   map[kind.PID]kind.PID    // what the recorded numbers have become; nil: they are the same
 	special   []moved                  // the kernel's mappings that every task is born with

@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"runtime"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/host"
+	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
@@ -43,7 +43,7 @@ func caller() (c image.Caller, err error) {
 
 // idMap reads a mapping of ids (user_namespaces(7)).
 func idMap(path string) ([]image.IDRange, error) {
-	b, err := os.ReadFile(path)
+	b, err := kernelio.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 // MachineID is what machine-id(5) holds; empty where there is none.
 func MachineID() string {
-	b, err := os.ReadFile("/etc/machine-id")
+	b, err := kernelio.ReadFile("/etc/machine-id")
 	if err != nil {
 		return ""
 	}
@@ -19,7 +19,7 @@ func MachineID() string {
 
 // Kernel is the release of the running kernel (uname -r).
 func Kernel() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	b, err := kernelio.ReadFile("/proc/sys/kernel/osrelease")
 	return strings.TrimSpace(string(b)), err
 }
 

@@ -148,7 +148,7 @@ func lineageIn(space string, pid int) (string, error) {
 }
 
 func lineageSpace() (string, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := kernelio.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", err
 	}

@@ -1,24 +1,44 @@
 package kernelio
 
 import (
-	"bufio"
-	"os"
+	"bytes"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // CPUFeatures lists the feature flags of the first CPU (proc_cpuinfo(5)). It
-// reads no further: the kernel writes the file anew for every processor.
+// reads no further than that: the kernel writes the file anew for every
+// processor.
 func CPUFeatures() ([]string, error) {
-	f, err := os.Open("/proc/cpuinfo")
+	fd, err := openat(unix.AT_FDCWD, "/proc/cpuinfo", unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if name, val, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "flags" {
-			return strings.Fields(val), nil
+	defer fd.Close()
+	text := make([]byte, 0, 16<<10)
+	for {
+		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), text[len(text):cap(text)]) })
+		if err != nil || n == 0 {
+			return nil, failed(err, "read", fd.name)
+		}
+		text = text[:len(text)+n]
+		if flags, ok := lineOf(text, "flags"); ok {
+			return strings.Fields(flags), nil
 		}
 	}
-	return nil, lines.Err()
+}
+
+// lineOf finds the value of the first line of that name, if all of it is there.
+func lineOf(text []byte, name string) (string, bool) {
+	for {
+		line, rest, whole := bytes.Cut(text, []byte{'\n'})
+		if !whole {
+			return "", false
+		}
+		if key, val, ok := bytes.Cut(line, []byte{':'}); ok && string(bytes.TrimSpace(key)) == name {
+			return string(val), true
+		}
+		text = rest
+	}
 }

@@ -20,6 +20,19 @@ func openat(dirfd int, path string, flags int) (*FD, error) {
 	return NewFD(fd, path), nil
 }
 
+// ReadFile reads a whole file, one of /proc above all. Unlike os.ReadFile it
+// leaves the runtime's poller alone, which files such as those of /proc/sys set
+// going, for nothing.
+func ReadFile(path string) ([]byte, error) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer fd.Close()
+	buf := make([]byte, 4096)
+	return readAll(fd, &buf)
+}
+
 // OpenBeneath opens a path below dirfd by openat2(2) with RESOLVE_* flags;
 // O_CLOEXEC is added. EAGAIN, which the kernel gives when a rename raced with
 // the resolution, is tried a few times.

@@ -52,6 +52,10 @@ func TestTPM(t *testing.T) {
 
 // inside is what happens in the machine. There is no --tpm: the device is the default.
 func inside() error {
+	busy, err := occupied()
+	if err != nil {
+		return err
+	}
 	if _, err := run(cli.OK, "", "ckpt", "keygen", "--in-tpm", "--pcrs=0,7"); err != nil {
 		return err
 	}
@@ -80,8 +84,26 @@ func inside() error {
 	if _, err := run(cli.NotAttested, "the machine did not boot as enrolled", "rstr", "--attest=/tmp/machines", "/tmp/b"); err != nil {
 		return err
 	}
+	if err := <-busy; err != nil {
+		return err
+	}
 	fmt.Println("all is well")
 	return nil
+}
+
+// occupied has ckpt try, meanwhile, the device without a resource manager, which is for one program at a time and taken.
+func occupied() (chan error, error) {
+	other, err := os.OpenFile("/dev/tpm0", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer other.Close()
+		_, err := run(cli.Failure, "TPM busy: another program has", "ckpt", "keygen", "--in-tpm", "--tpm=/dev/tpm0", "-o", "/tmp/key")
+		done <- err
+	}()
+	return done, nil
 }
 
 // cycle dumps a process with all that the TPM has to give, ends it, and restores it.

@@ -71,13 +71,15 @@ func (s *session) scanAll() error {
 
 // scan finds the pages of an address space that must travel, and the guard
 // pages (MADV_GUARD_INSTALL) of its mappings. It asks in one call for all
-// mappings between two that are not private.
+// mappings between two that are not private, except of an old kernel, which the
+// first call, for one mapping, finds out.
 func (s *session) scan(mm *kind.MMSite) (pages image.Extents, err error) {
 	pm, err := s.byPID[int(mm.Task.PID)].dir.Pagemap()
 	if err != nil {
 		return nil, err
 	}
 	defer pm.Close()
+	asked := false
 	for rest := mm.Mappings; len(rest) > 0; {
 		n := slices.IndexFunc(rest, func(m *kind.MappingSite) bool { return !private(m) })
 		if n == 0 {
@@ -86,6 +88,9 @@ func (s *session) scan(mm *kind.MMSite) (pages image.Extents, err error) {
 		}
 		if n < 0 {
 			n = len(rest)
+		}
+		if !asked || pm.OneByOne() {
+			n, asked = 1, true
 		}
 		regions, err := pm.Scan(rest[0].VMA.Start, rest[n-1].VMA.End, wanted)
 		if err != nil {

@@ -14,6 +14,8 @@ import (
 type Pagemap struct {
 	fd  *FD
 	vec []byte // what one call returns, kept for the next
+
+	oneByOne bool
 }
 
 // Pagemap opens the process's pagemap.
@@ -79,6 +81,7 @@ func (m *Pagemap) Scan(start, end uint64, query abi.PMScanArg) (out []abi.PageRe
 		some, err := m.scanOnce(&query, m.vec)
 		switch {
 		case errors.Is(err, unix.ENOTTY) && query.Flags == 0:
+			m.oneByOne = true
 			return m.scanEntries(start, end, &query)
 		case errors.Is(err, unix.EINVAL) && query.Mentions(abi.PageIsGuard):
 			if !query.Forget(abi.PageIsGuard) {
@@ -98,6 +101,11 @@ func (m *Pagemap) Scan(start, end uint64, query abi.PMScanArg) (out []abi.PageRe
 	}
 	return out, nil
 }
+
+// OneByOne says whether a Scan found that the kernel has no PAGEMAP_SCAN, so that
+// it reads an entry for every page of its range, holes included: not for ranges
+// that are more than a mapping.
+func (m *Pagemap) OneByOne() bool { return m.oneByOne }
 
 // scanOnce makes one call, which ends early when the vector is full.
 func (m *Pagemap) scanOnce(query *abi.PMScanArg, vec []byte) ([]abi.PageRegion, error) {

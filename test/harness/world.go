@@ -54,6 +54,11 @@ func (w *World) furnish() error {
 	if err := os.CopyFS(w.Etc, os.DirFS("/etc")); err != nil {
 		return fmt.Errorf("copying /etc: %w", err)
 	}
+	for _, name := range []string{"shadow", "gshadow"} { // the copy is everybody's to read
+		if err := os.Chmod(filepath.Join(w.Etc, name), 0o600); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
 	for path, mode := range map[string]os.FileMode{w.Bin: 0o755, w.Var: 0o755, w.Var + "/tmp": 0o777 | os.ModeSticky, w.Var + "/lib": 0o755,
 		w.Var + "/log": 0o755, w.Var + "/home": 0o755, w.Dir: 0o755, filepath.Dir(w.Dir): 0o755} {
 		if err := os.MkdirAll(path, 0o755); err != nil {

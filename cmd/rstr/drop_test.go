@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/pkg/image"
+	"github.com/ckptool/ckpt/pkg/sign"
+	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 	"github.com/ckptool/ckpt/test/harness"
 )
 
@@ -118,5 +122,53 @@ func TestDroppedBeforeDecoding(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// When the first record of an image is decoded that a trusted operator signed,
+// nothing is effective, and no more is permitted than what the signed header
+// says can be needed.
+func TestCeilingBeforeDecoding(t *testing.T) {
+	w := newWorld(t)
+	key := filepath.Join(w.Dir, "key")
+	if _, err := sign.Keygen(key, "ops", nil); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := sign.Open(key, sign.Options{Class: sshsig.Operator, Principal: "ops@test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(w.Etc, "ckpt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	line := `ops@test namespaces="ckpt-image-operator@v1" ` + string(pub)
+	if err := os.WriteFile(filepath.Join(w.Etc, "ckpt/allowed_signers"), []byte(line), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// What setting ids and building tasks that are not dumpable takes is always there.
+	const always = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_KILL
+	for _, c := range []struct {
+		ceiling []string
+		want    uint64
+	}{
+		{nil, always},
+		{[]string{"cap:net_admin", "own"}, always | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_CHOWN | 1<<unix.CAP_FOWNER},
+		{[]string{"cap:nonsense", "everything"}, always},
+	} {
+		path := filepath.Join(w.Dir, "image")
+		h := image.Header{Class: signer.Class().String(), Signer: signer.Claim(), Created: 1700000000, Arch: "amd64", Ceiling: c.ceiling}
+		written(t, path, h, func(m []byte) ([][]byte, error) { return sign.All(m, signer) }, "uid:0", "cap:sys_admin")
+		out, errs, code := spied(w, harness.Alice, spy(t, w, 0o755|os.ModeSetuid, false), path)
+		want := fmt.Sprintf("thread Uid=20001,20001,0,20001 Gid=20001,20001,20001,20001 Groups=20001,20010 CapInh=%016x CapPrm=%016x CapEff=%016x CapAmb=%016x", 0, c.want, 0, 0)
+		if n := strings.Count(out, "thread "); n < 3 || n != strings.Count(out, want+"\n") {
+			t.Errorf("with the ceiling %q it tells\n%snot\n%s", c.ceiling, out, want)
+		}
+		if code != cli.Refused || !strings.Contains(errs, "ceiling") {
+			t.Errorf("exit code %d: %s", code, errs)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/host"
 	"github.com/ckptool/ckpt/internal/kernelio"
@@ -159,7 +160,7 @@ func (o *options) decoded(c *verify.Checked) (*verify.Image, error) {
 	if !img.Verdict().Grants || o.who.lent && !o.who.suid || o.who.suid && o.route != restore.Auto && o.route != restore.Here {
 		return img, o.drop()
 	}
-	return img, o.elevate()
+	return img, o.elevate(img)
 }
 
 // drop gives up what was lent, or root's rights, unless root wants to use them
@@ -182,10 +183,14 @@ func (o *options) drop() error {
 }
 
 // elevate prepares for a restore whose tasks are root's until they become what
-// the policy grants.
-func (o *options) elevate() error {
+// the policy grants. Of what was lent, only that stays which the signed header
+// says can be needed: no record is decoded with more.
+func (o *options) elevate(img *verify.Image) error {
 	if !o.who.suid {
 		return nil
+	}
+	if err := kernelio.Restrict(abi.CapSet(restore.Ceiling(img.Manifest().Header.Ceiling))); err != nil {
+		return err
 	}
 	mode, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
 	if err == nil && strings.TrimSpace(string(mode)) == "1" {

@@ -99,6 +99,12 @@ func tellFDs() {
 // demands say.
 func wishing(t *testing.T, path string, demands ...string) {
 	t.Helper()
+	written(t, path, image.Header{Class: image.ClassSelf, Created: 1700000000, Arch: "amd64"}, nil, demands...)
+}
+
+// written is wishing with a header and signatures.
+func written(t *testing.T, path string, h image.Header, sign func([]byte) ([][]byte, error), demands ...string) {
+	t.Helper()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +124,7 @@ func wishing(t *testing.T, path string, demands ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &image.Manifest{Header: image.Header{Class: image.ClassSelf, Created: 1700000000, Arch: "amd64"}, PIDs: image.PIDs{pid}, Tree: tree}
+	m := &image.Manifest{Header: h, PIDs: image.PIDs{pid}, Tree: tree}
 	for _, r := range []struct {
 		at   plan.Site
 		kind string
@@ -130,7 +136,7 @@ func wishing(t *testing.T, path string, demands ...string) {
 		}
 		m.Records = append(m.Records, image.Record{Site: uint8(r.at), ID: 1, Kind: r.kind, Version: 1, Body: b})
 	}
-	if err := w.Close(m, nil); err != nil {
+	if err := w.Close(m, sign); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -128,6 +128,11 @@ func (s *session) describe(o Options) (*image.Manifest, error) {
 	if len(s.refused) > 0 {
 		return nil, &Refused{s.refused}
 	}
+	if o.Header.Audience != "" { // nobody grants anything to an image that names no host
+		if o.Header.Ceiling, err = ceiling(o.Table, s.records); err != nil {
+			return nil, err
+		}
+	}
 	body, err := encode(t)
 	o.Header.Xstate = s.xstate
 	return &image.Manifest{Header: o.Header, PIDs: pids(t), Tree: body, Records: s.records}, err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,34 @@ func authority(d policy.Decision) credmap.Caps {
 		}
 	}
 	return caps
+}
+
+// Ceiling are the capabilities that an elevated restore of an image may need at
+// most, by the ceiling of needs in its signed header.
+func Ceiling(classes []string) credmap.Caps {
+	caps := credmap.Caps(always)
+	for _, class := range classes {
+		d := plan.Demand{Term: class}
+		if name, ok := strings.CutPrefix(class, "cap:"); ok {
+			d = plan.Demand{Term: "cap", Name: name}
+		}
+		caps |= capsFor(d)
+	}
+	return caps
+}
+
+// belowCeiling refuses what goes beyond the ceiling that was signed.
+func (p *prospect) belowCeiling() {
+	classes := p.manifest.Header.Ceiling
+	for i := range p.decision.Wants {
+		w := &p.decision.Wants[i]
+		d, err := plan.ParseDemand(w.Need.Demand)
+		if w.Own || err == nil && slices.Contains(classes, d.Class()) {
+			continue
+		}
+		w.Granted, w.By, w.Nearest = false, "", fmt.Sprintf("%s goes beyond the ceiling of needs in the signed header (ckpt --for writes one)", w.Need.Demand)
+		p.decision.OK = false
+	}
 }
 
 // capsFor are the capabilities by which a demand can be met.

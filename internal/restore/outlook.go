@@ -78,6 +78,9 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 		return nil, err
 	}
 	p.decision = o.judge(p.wants(o))
+	if o.Elevated {
+		p.belowCeiling()
+	}
 	return p, nil
 }
 

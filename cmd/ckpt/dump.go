@@ -23,6 +23,11 @@ func dumpTree(args []string, s *streams) error {
 	if err := o.parse(args, s); err != nil {
 		return err
 	}
+	if s.who.suid { // root's authority is for what a policy lets the caller dump, which she asks for by an option of its own
+		if err := s.who.drop(); err != nil {
+			return err
+		}
+	}
 	start := time.Now()
 	r, err := o.run(s)
 	if err != nil {
@@ -72,7 +77,13 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 	if witness != nil {
 		defer witness.Close()
 	}
-	d := dump.Options{PID: o.pid, Table: kinds.All(), After: o.after(), Codec: image.Options{Codec: o.codec}, Header: h, Output: o.to.open}
+	d := dump.Options{PID: o.pid, Table: kinds.All(), After: o.after(), Codec: image.Options{Codec: o.codec}, Header: h, Lent: s.who.links}
+	d.Output = func() (dump.Output, error) {
+		if err := s.who.drop(); err != nil {
+			return nil, err
+		}
+		return o.to.open()
+	}
 	signers, err := o.keys.open(s)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/dump"
 	"github.com/ckptool/ckpt/internal/inject"
-	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/pkg/sign"
 )
 
@@ -39,6 +38,7 @@ type command func(args []string, io *streams) error
 type streams struct {
 	in, out, errs *os.File
 	speaker       *cli.Speaker
+	who           *standing
 }
 
 func commands() map[string]command {
@@ -50,14 +50,18 @@ func run(args []string, in, out, errs *os.File) int {
 	s := &streams{in: in, out: out, errs: errs, speaker: &cli.Speaker{Program: "ckpt", To: errs}}
 	// A reader that went away is an error like any other, not our silent end.
 	signal.Ignore(unix.SIGPIPE)
-	do := command(dumpTree)
+	do, dumps := command(dumpTree), true
 	if len(args) > 0 {
 		if c := commands()[args[0]]; c != nil {
-			do, args = c, args[1:]
+			do, args, dumps = c, args[1:], false
 		}
 	}
-	err := plainly()
+	who, err := arrive()
+	if err == nil && !dumps {
+		err = who.drop()
+	}
 	if err == nil {
+		s.who = who
 		err = do(args, s)
 	}
 	if errors.Is(err, pflag.ErrHelp) {
@@ -67,16 +71,6 @@ func run(args []string, in, out, errs *os.File) int {
 		s.speaker.Error(tpmAdvice(err))
 	}
 	return exitCode(err)
-}
-
-// plainly refuses to run with more authority than the caller has. Nothing in
-// here decides yet what a caller may do with it.
-func plainly() error {
-	elevated, err := kernelio.Elevated()
-	if elevated {
-		err = cli.Fail(cli.NotAllowed, "it is installed set-id or with file capabilities, which it does not support")
-	}
-	return err
 }
 
 func exitCode(err error) int {

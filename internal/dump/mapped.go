@@ -52,12 +52,25 @@ func (s *session) byLink(t *kind.TaskSite, link string) (*kind.InodeSite, error)
 	if s.linkless {
 		return nil, unix.EPERM
 	}
-	i, err := s.inodeAt(t, link, unix.O_RDONLY)
+	i, err := s.followed(t, link, unix.O_RDONLY)
 	if errors.Is(err, unix.EACCES) { // a file that the caller may not read
-		i, err = s.inodeAt(t, link, unix.O_PATH)
+		i, err = s.followed(t, link, unix.O_PATH)
 	}
 	s.linkless = errors.Is(err, unix.EPERM)
 	return found(i, kind.MapLink), err
+}
+
+// followed is inodeAt with what was lent for it. It runs on the tracer's
+// thread, which is locked.
+func (s *session) followed(t *kind.TaskSite, link string, flags int) (i *kind.InodeSite, err error) {
+	if s.lent == 0 {
+		return s.inodeAt(t, link, flags)
+	}
+	err = kernelio.WithEffective(s.lent, func() error {
+		i, err = s.inodeAt(t, link, flags)
+		return err
+	})
+	return i, err
 }
 
 // found notes by which way an inode was found first.

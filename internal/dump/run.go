@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/pkg/image"
@@ -28,6 +29,9 @@ type Options struct {
 	After  After
 	Codec  image.Options
 	Header image.Header // what does not come from the tree
+	// Lent are capabilities that this process may use for following the links of
+	// map_files and for nothing else. They are made effective for each.
+	Lent abi.CapSet
 	// Output opens the place where the image goes. It is called when nothing
 	// is left to refuse.
 	Output func() (Output, error)
@@ -73,7 +77,7 @@ func (r *Refused) Error() string {
 // of inject for a process that may not be traced or is gone, those of Output.
 func Run(o Options) (r *Report, err error) {
 	err = inject.Trace(func(tr *inject.Tracer) error {
-		s := &session{table: o.Table, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
+		s := &session{table: o.Table, lent: o.Lent, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
 		defer s.close()
 		if r, err = s.run(o); err != nil {
 			r, err = nil, s.letGo(err)

@@ -36,6 +36,7 @@ type session struct {
 	filesBy  map[fileKey]*classes[*open]
 	opens    map[*kind.FileSite]*kernelio.FD
 	held     map[*kind.InodeSite]*inode
+	lent     abi.CapSet                        // for following the links of map_files
 	linkless bool                              // the links of map_files may not be followed
 	memory   map[*kind.MMSite]*kernelio.Memory // of those with mappings of unheld inodes
 	pages    map[*kind.MMSite]image.Extents

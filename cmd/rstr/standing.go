@@ -33,7 +33,7 @@ const forPIDs = abi.CapSet(1 << unix.CAP_CHECKPOINT_RESTORE)
 // arrive finds out who calls, and lays down what was lent until somebody
 // grants it: from here on every thread acts as the caller.
 func arrive() (*standing, error) {
-	own, err := kernelio.OwnCredentials()
+	own, err := kernelio.FirstCredentials()
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ type Tracer struct {
 	gadgets map[fileID]gadgets
 	xsave   [63]uint32 // where the room of each feature of XSAVE ends
 	xroom   []byte     // for extended registers on their way
+	xsize   int        // of those that the kernel takes; 0: nobody has asked yet
+	xhas    uint64     // their features
 }
 
 // NewTracer starts the thread. It is never unlocked from its goroutine.

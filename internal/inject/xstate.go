@@ -49,11 +49,15 @@ func (t *Thread) allXState() ([]byte, error) {
 // size.
 func (t *Thread) setXState(b []byte) error {
 	t.kept = nil
-	x, err := t.allXState()
-	if err != nil {
-		return err
+	if t.tr.xsize == 0 { // the same for all threads
+		x, err := t.allXState()
+		if err != nil {
+			return err
+		}
+		t.tr.xsize = len(x)
+		t.tr.xhas, _ = abi.XStateFeatures(x)
 	}
-	room, _ := abi.XStateFeatures(x)
+	x, room := t.tr.xroom[:t.tr.xsize], t.tr.xhas
 	if _, used := abi.XStateFeatures(b); used&^room != 0 || used == 0 && len(b) == 0 {
 		return fmt.Errorf("task %d cannot have the extended registers %#x: this processor has %#x", t.tid, used, room)
 	}

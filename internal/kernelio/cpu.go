@@ -8,8 +8,8 @@ import (
 )
 
 // CPUFeatures lists the feature flags of the first CPU (proc_cpuinfo(5)). It
-// reads no further than that: the kernel writes the file anew for every
-// processor.
+// reads no further than that, and little at a time: the kernel writes the entries
+// of as many processors as there is room for, and asks each for its frequency.
 func CPUFeatures() ([]string, error) {
 	fd, err := openat(unix.AT_FDCWD, "/proc/cpuinfo", unix.O_RDONLY)
 	if err != nil {
@@ -18,7 +18,7 @@ func CPUFeatures() ([]string, error) {
 	defer fd.Close()
 	text := make([]byte, 0, 16<<10)
 	for {
-		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), text[len(text):cap(text)]) })
+		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), text[len(text):min(len(text)+512, cap(text))]) })
 		if err != nil || n == 0 {
 			return nil, failed(err, "read", fd.name)
 		}

@@ -42,6 +42,16 @@ func (c *Credentials) sameIDs(d *Credentials) bool {
 	return slices.Equal(c.Groups, d.Groups) && c.UID == d.UID && c.GID == d.GID
 }
 
+// FirstCredentials gives those that this process was started with, as long as
+// nothing has changed them in any thread.
+func FirstCredentials() (Credentials, error) {
+	s, err := inProc(unix.Getpid(), (*ProcDir).Status)
+	if err != nil {
+		return Credentials{}, err
+	}
+	return CredentialsOf(s), nil
+}
+
 // OwnCredentials gives the credentials of this process, which all its threads
 // must have: in Linux every thread has its own.
 func OwnCredentials() (Credentials, error) {

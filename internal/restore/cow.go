@@ -57,7 +57,7 @@ func (s *session) lend(b *body) error {
 		}
 	}
 	if n := s.mms[mm].Lent; n != 0 {
-		return s.fillOne(b, s.manifest.Blobs[n-1])
+		return s.fillOne(filling{b, s.manifest.Blobs[n-1]}, 0)
 	}
 	return nil
 }

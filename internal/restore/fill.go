@@ -11,9 +11,18 @@ import (
 	"github.com/ckptool/ckpt/pkg/image"
 )
 
+// filling is an address space and what belongs there.
+type filling struct {
+	body  *body
+	pages image.Blob
+}
+
 // fill brings the private pages of every address space to their places. Each
-// chunk is verified when it is used, by the image.
+// chunk is verified when it is used, by the image. All processors work at one
+// large address space, or each at a small one.
 func (s *session) fill() error {
+	const large = 16 << 20
+	var small []filling
 	for _, ref := range s.spaces() {
 		m := s.mms[ref.ID]
 		if m.Pages == 0 {
@@ -23,22 +32,33 @@ func (s *session) fill() error {
 		if err != nil {
 			return err
 		}
-		if err := s.fillOne(b, s.manifest.Blobs[m.Pages-1]); err != nil {
-			return fmt.Errorf("filling the memory of process %d: %w", b.node.PID, err)
+		f := filling{b, s.manifest.Blobs[m.Pages-1]}
+		if f.pages.Size() < large && !s.opts.Elevated {
+			small = append(small, f)
+			continue
+		}
+		if err := s.fillOne(f, 0); err != nil {
+			return err
 		}
 	}
-	return nil
+	errs := make([]error, len(small))
+	inBatches(len(small), 1, func(i, _ int) { errs[i] = s.fillOne(small[i], 1) })
+	return errors.Join(errs...)
 }
 
-func (s *session) fillOne(b *body, pages image.Blob) error {
-	pid, workers := b.leader.PID(), 0
+func (s *session) fillOne(f filling, workers int) error {
+	pid := f.body.leader.PID()
 	if s.opts.Elevated {
 		workers = 1 // only the tracer's thread may write there
 	}
-	return s.img.EachRun(pages, workers, func(p []byte, at []image.Extent) error {
+	err := s.img.EachRun(f.pages, workers, func(p []byte, at []image.Extent) error {
 		s.placed.Add(uint64(len(p)))
 		return write(pid, p, at)
 	})
+	if err != nil {
+		return fmt.Errorf("filling the memory of process %d: %w", f.body.node.PID, err)
+	}
+	return nil
 }
 
 // maxSpans is how many ranges one process_vm_writev takes (UIO_MAXIOV).

@@ -19,7 +19,7 @@ func decodeRecords(all []image.Record, table kind.Table) ([]record, error) {
 	for _, k := range table {
 		named[k.Name()] = k
 	}
-	inBatches(len(all), func(from, to int) {
+	inBatches(len(all), batch, func(from, to int) {
 		for i := from; i < to; i++ {
 			out[i], errs[i] = decodeRecord(&all[i], named)
 		}
@@ -32,19 +32,21 @@ func decodeRecords(all []image.Record, table kind.Table) ([]record, error) {
 	return out, nil
 }
 
-// inBatches does something for the numbers below n, some at a time, on all
+// batch is how many records are worth the way to another processor.
+const batch = 32
+
+// inBatches does something for the numbers below n, size at a time, on all
 // processors where that is worth it: to make sense of the records of a large
 // tree takes longer than anything else before it is built.
-func inBatches(n int, do func(from, to int)) {
-	const batch = 32
+func inBatches(n, size int, do func(from, to int)) {
 	var next atomic.Int64
 	work := func() {
-		for to := int(next.Add(batch)); to-batch < n; to = int(next.Add(batch)) {
-			do(to-batch, min(to, n))
+		for to := int(next.Add(int64(size))); to-size < n; to = int(next.Add(int64(size))) {
+			do(to-size, min(to, n))
 		}
 	}
 	var helpers sync.WaitGroup
-	for range min(n/(2*batch), runtime.GOMAXPROCS(0)-1) {
+	for range min(n/(2*size), runtime.GOMAXPROCS(0)-1) {
 		helpers.Go(work)
 	}
 	work()

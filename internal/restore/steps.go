@@ -13,7 +13,7 @@ import (
 func (c *content) plan(h kind.Host) []step {
 	h.InTree = func(pid kind.PID) bool { return c.byPID[pid] }
 	plans := make([][]plan.Step, len(c.records))
-	inBatches(len(plans), func(from, to int) {
+	inBatches(len(plans), batch, func(from, to int) {
 		h := h
 		for i := from; i < to; i++ {
 			r := &c.records[i]

@@ -169,6 +169,16 @@ func (f *forecast) together() []*needLines {
 	return out
 }
 
+// maxObject is how much of an object's name a table shows.
+const maxObject = 80
+
+func shortened(s string) string {
+	if r := []rune(s); len(r) > maxObject {
+		return string(r[:maxObject-1]) + "…"
+	}
+	return s
+}
+
 // write prints tables for people, in which no string can steer a terminal.
 func (f *forecast) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
@@ -189,7 +199,7 @@ func (f *forecast) write(out io.Writer) error {
 		line("step", s.Stage, s.Object, s.Text)
 	}
 	for _, n := range f.together() {
-		object := n.Object
+		object := shortened(n.Object)
 		if n.more > 0 {
 			object += fmt.Sprintf(" and %d more", n.more)
 		}

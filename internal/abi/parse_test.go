@@ -1,6 +1,7 @@
 package abi
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -72,6 +73,29 @@ func TestParseMapsRefuses(t *testing.T) {
 		if v, err := ParseMaps([]byte(line + "\n")); err == nil {
 			t.Errorf("%q: %+v", line, v)
 		}
+	}
+}
+
+// TestSmapsInPieces: however the lines come, the entries are the same.
+func TestSmapsInPieces(t *testing.T) {
+	text := recorded(t, "smaps")
+	want, err := ParseSmaps(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lines := range []int{1, 7, 100} {
+		var s Smaps
+		for rest := text; len(rest) > 0; {
+			n := 0
+			for range lines {
+				n += bytes.IndexByte(rest[n:], '\n') + 1
+			}
+			if err := s.Add(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		equal(t, s.VMAs, want)
 	}
 }
 

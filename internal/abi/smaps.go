@@ -25,29 +25,39 @@ type SmapsVMA struct {
 
 // ParseSmaps reads the whole text of /proc/PID/smaps.
 func ParseSmaps(text []byte) ([]SmapsVMA, error) {
-	// An area takes some 700 bytes.
-	out := make([]SmapsVMA, 0, len(text)/600+1)
-	last := ""
+	var s Smaps
+	err := s.Add(text)
+	return s.VMAs, err
+}
+
+// Smaps is /proc/PID/smaps, read in pieces: of many areas it is megabytes.
+type Smaps struct {
+	VMAs []SmapsVMA
+	path string // of the last one
+}
+
+// Add reads the next piece, which ends with the end of a line.
+func (s *Smaps) Add(text []byte) error {
 	for len(text) > 0 {
 		var line []byte
 		line, text = cutLine(text)
 		if key, val, ok := smapsKey(line); ok {
-			if len(out) == 0 {
-				return nil, syntax("smaps", line, "no mapping before it")
+			if len(s.VMAs) == 0 {
+				return syntax("smaps", line, "no mapping before it")
 			}
-			if err := out[len(out)-1].set(key, val); err != nil {
-				return nil, err
+			if err := s.VMAs[len(s.VMAs)-1].set(key, val); err != nil {
+				return err
 			}
 			continue
 		}
-		v, err := parseVMA("smaps", line, last)
+		v, err := parseVMA("smaps", line, s.path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		last = v.Path
-		out = append(out, SmapsVMA{VMA: v})
+		s.path = v.Path
+		s.VMAs = append(s.VMAs, SmapsVMA{VMA: v})
 	}
-	return out, nil
+	return nil
 }
 
 // smapsKey splits "Key: value"; keys begin with a capital letter, the line of

@@ -1,6 +1,7 @@
 package kernelio
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"sync"
@@ -55,6 +56,35 @@ func (p *ProcDir) Use(name string, f func([]byte) error) error {
 		return err
 	}
 	return f(text)
+}
+
+// useLines reads the file name and hands it to f as it comes, whole lines each
+// time.
+func (p *ProcDir) useLines(name string, f func([]byte) error) error {
+	fd, err := p.Open(name, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	buf := make([]byte, 16<<10)
+	for have := 0; ; {
+		if have == len(buf) { // a line that is longer
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		n, err := againFor(func() (int, error) { return unix.Read(fd.Int(), buf[have:]) })
+		if err != nil {
+			return err
+		}
+		have += n
+		whole := bytes.LastIndexByte(buf[:have], '\n') + 1
+		if n == 0 {
+			whole = have
+		}
+		if err := f(buf[:whole]); err != nil || n == 0 {
+			return err
+		}
+		have = copy(buf, buf[whole:have])
+	}
 }
 
 // readAll reads until the end into a buffer, which it makes larger as needed.
@@ -142,7 +172,11 @@ func (p *ProcDir) ThreadStatus(tid int) (*abi.Status, error) {
 func (p *ProcDir) Maps() ([]abi.VMA, error) { return parsed(p, "maps", abi.ParseMaps) }
 
 // Smaps reads smaps.
-func (p *ProcDir) Smaps() ([]abi.SmapsVMA, error) { return parsed(p, "smaps", abi.ParseSmaps) }
+func (p *ProcDir) Smaps() ([]abi.SmapsVMA, error) {
+	var s abi.Smaps
+	err := p.useLines("smaps", s.Add)
+	return s.VMAs, failed(err, "read", p.path("smaps"))
+}
 
 // FDInfo reads fdinfo of descriptor fd.
 func (p *ProcDir) FDInfo(fd int) (*abi.FDInfo, error) {

@@ -288,6 +288,26 @@ func TestOnlyTwoPackagesMakeSystemCalls(t *testing.T) {
 	})
 }
 
+// oneThread are functions that change the credentials of the thread that calls them, and leave the other threads of a Go program as they were.
+// Those of package syscall that change all would be found out by nobody: kernelio's wrappers ask /proc afterwards.
+var oneThread = []string{"Setuid", "Setgid", "Seteuid", "Setegid", "Setreuid", "Setregid", "Setresuid", "Setresgid", "Setfsuid", "Setfsgid",
+	"SetfsuidRetUid", "SetfsgidRetGid", "Setgroups", "Capset"}
+
+func TestCredentialsChangeInAllThreads(t *testing.T) {
+	eachFile(t, func(pkg, name string, f *ast.File, fset *token.FileSet) {
+		for local, path := range localNames(f) {
+			if path != "syscall" && path != "golang.org/x/sys/unix" {
+				continue
+			}
+			for _, sel := range selectors(f, local) {
+				if slices.Contains(oneThread, sel.Sel.Name) {
+					t.Errorf("%s:%d: %s.%s: internal/kernelio has Drop, StepDown and TakeOn for that", name, fset.Position(sel.Pos()).Line, local, sel.Sel.Name)
+				}
+			}
+		}
+	})
+}
+
 // localNames maps the names a file uses for its imports to their paths.
 func localNames(f *ast.File) map[string]string {
 	names := map[string]string{}

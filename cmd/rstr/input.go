@@ -74,12 +74,14 @@ func (o *options) criteria() (verify.Options, error) {
 	return vo, err
 }
 
-// judgedAgain verifies the image once more, by what is true now.
-func (o *options) judgedAgain(file *os.File, size int64) (*verify.Image, error) {
+// judgedAgain verifies the image once more, by what is true now. It must be the
+// one that it was: its file is somebody's who could have changed it.
+func (o *options) judgedAgain(file *os.File, size int64, same verify.Digest) (*verify.Image, error) {
 	vo, err := o.criteria()
 	if err != nil {
 		return nil, err
 	}
+	vo.Expect = &same
 	img, err := verify.Open(file, size, vo)
 	if err == nil && !img.Verdict().Grants {
 		err = verify.ErrNoGrant
@@ -105,7 +107,7 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.reverify = func() (*verify.Image, error) { return o.judgedAgain(file, size) }
+	o.reverify = func() (*verify.Image, error) { return o.judgedAgain(file, size, c.Manifest()) }
 	img, err := o.decoded(c)
 	if err != nil || o.parent == "" {
 		return img, err

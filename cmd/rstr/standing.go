@@ -78,6 +78,9 @@ func (w *standing) isolate(own kernelio.Credentials) error {
 			return cli.WithHint(err, "env -u %s rstr ...", cli.Printable(name))
 		}
 	}
+	if err := w.writesFreely(); err != nil {
+		return err
+	}
 	os.Clearenv()
 	time.Local = time.UTC
 	kernelio.Umask(0o077)
@@ -91,6 +94,22 @@ func (w *standing) isolate(own kernelio.Credentials) error {
 		w.dir = dir
 	}
 	return os.Chdir("/")
+}
+
+// writesFreely refuses to go on where the caller could have lines of root's log
+// cut in the middle (RLIMIT_FSIZE in getrlimit(2)).
+func (w *standing) writesFreely() error {
+	dir, err := kernelio.OpenProc(kernelio.PID())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	limits, err := dir.Limits()
+	if err == nil && w.suid && limits[unix.RLIMIT_FSIZE].Cur != abi.RlimInfinity {
+		err = cli.Fail(cli.NotAllowed, "the size of files is limited, and with it that of root's log")
+		err = cli.WithHint(err, "ulimit -f unlimited")
+	}
+	return err
 }
 
 // keep closes what the caller left open for this program, but for the

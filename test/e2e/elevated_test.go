@@ -197,3 +197,57 @@ func TestMapsGrantNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestCallersSession: a program of somebody else's does not come back in its caller's session, whose terminal it could type into.
+func TestCallersSession(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.etc("policy.toml", grants)
+	from, err := shared.C("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := o.Install(from, "tiny", 0o755, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newJob(t)
+	j.givenTo(harness.Eve)
+	j.start(append([]string{"/bin/sh", "-c", `"$@" & wait`, "sh"}, o.As(harness.Eve, path, j.status, j.dir)...), nil, nil)
+	shell := j.pid
+	j.pid = harness.Tree(shell)[1]
+	image := o.signed(j, o.key)
+	res := o.run(harness.Alice, o.suid, "--detach", image)
+	refusal(t, res, cli.Failure, "session", "terminal")
+	if j.left() {
+		t.Error("something is left")
+	}
+}
+
+// TestNothingNeeded: a set-user-id rstr that is granted nothing gives all up and restores what is the caller's own, trusted or not.
+func TestNothingNeeded(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.etc("policy.toml", grants)
+	for _, trusted := range []bool{false, true} {
+		j := o.begin(harness.Alice, "tiny")
+		image := ""
+		if trusted {
+			image = o.signed(j, o.key)
+		} else {
+			image = o.dump(harness.Superuser, j)
+		}
+		was := j.progress().Seq
+		pid, _, err := shared.reaper.Start(o.As(harness.Alice, o.suid, "--no-pids", image), os.ProcAttr{Dir: "/", Files: []*os.File{nil, nil, nil}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.reach(was + 2)
+		if got := mayDo(t, pid); len(got) != 1 || !got[alone] {
+			t.Errorf("trusted: %v: rstr and what it restored may do %v", trusted, got)
+		}
+		if err := harness.KillTree(pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -189,6 +189,8 @@ func TestNotGranted(t *testing.T) {
 	refused(o.run(harness.Alice, o.suid, "--detach", "--no-pids", image), cli.Refused, "uid:20002")
 	refused(o.run(harness.Alice, o.rstr("rstr", 0o755), "--detach", image), cli.Refused, "uid:20002")
 
+	refused(o.run(harness.Alice, "/bin/sh", "-c", `ulimit -f 8; exec "$@"`, "sh", o.suid, "--detach", image), cli.NotAllowed, "ulimit -f")
+
 	// The world changes.
 	o.etc("policy.toml", strings.Replace(grants, `users = ["alice"]`, `users = ["root"]`, 1))
 	refused(o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "none of its callers")

@@ -24,12 +24,13 @@ type entry struct {
 	Signer string   `json:"signer,omitempty"`
 	Class  string   `json:"class,omitempty"`
 	Key    string   `json:"key,omitempty"`
+	Map    []string `json:"map,omitempty"`   // as the caller wrote it
 	Needs  []string `json:"needs,omitempty"` // beyond the caller's own rights
 	By     []string `json:"by,omitempty"`    // who granted them
 	Why    string   `json:"why,omitempty"`   // refused
 }
 
-// maxNeeds is how many needs a line names.
+// maxNeeds is how many needs, and how much of a map, a line names.
 const maxNeeds = 64
 
 func (o *options) entry(v verify.Verdict, d policy.Decision) entry {
@@ -37,6 +38,12 @@ func (o *options) entry(v verify.Verdict, d policy.Decision) entry {
 		Image: fmt.Sprintf("sha256:%x", v.Manifest)}
 	if v.Signed {
 		e.Signer, e.Class, e.Key = cli.Printable(v.Signer), v.Class.String(), v.Key
+	}
+	for _, m := range o.maps.uids {
+		e.Map = addOnce(e.Map, "uid "+m)
+	}
+	for _, m := range o.maps.gids {
+		e.Map = addOnce(e.Map, "gid "+m)
 	}
 	for _, w := range d.Wants {
 		if w.Own {

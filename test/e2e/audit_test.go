@@ -94,13 +94,13 @@ func TestAudit(t *testing.T) {
 	}
 	_ = os.RemoveAll(log)
 	was := j.progress().Seq
-	if res := o.run(harness.Alice, o.suid, "--detach", image); !res.OK() {
+	if res := o.run(harness.Alice, o.suid, "--detach", "--uidmap=eve:20002", "--gidmap=eve:eve", image); !res.OK() {
 		t.Fatal(res)
 	}
 	j.reach(was + 2)
 	var e map[string]any
 	if err := json.Unmarshal([]byte(lines()[0]), &e); err != nil || e["result"] != "granted" || e["caller"] != 20001.0 || e["class"] != "operator" ||
-		!strings.HasPrefix(fmt.Sprint(e["key"]), "SHA256:") || !strings.HasPrefix(fmt.Sprint(e["image"]), "sha256:") {
+		fmt.Sprint(e["map"]) != "[uid eve:20002 gid eve:eve]" || !strings.HasPrefix(fmt.Sprint(e["key"]), "SHA256:") || !strings.HasPrefix(fmt.Sprint(e["image"]), "sha256:") {
 		t.Errorf("the log says %q, %v", lines(), err)
 	}
 }

@@ -70,38 +70,18 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 	if err := o.line.place(&h, o.pid, o.keys.tpm, s); err != nil {
 		return nil, err
 	}
-	witness, err := o.witness(&h)
+	seal, err := o.seal(&h, s)
 	if err != nil {
 		return nil, err
 	}
-	if witness != nil {
-		defer witness.Close()
-	}
-	d := dump.Options{PID: o.pid, Table: kinds.All(), After: o.after(), Codec: image.Options{Codec: o.codec}, Header: h, Lent: s.who.links}
+	defer seal.Close()
+	d := dump.Options{PID: o.pid, Table: kinds.All(), After: o.after(), Codec: image.Options{Codec: o.codec}, Header: h, Lent: s.who.links,
+		Sign: seal.sign}
 	d.Output = func() (dump.Output, error) {
 		if err := s.who.drop(); err != nil {
 			return nil, err
 		}
 		return o.to.open()
-	}
-	signers, err := o.keys.open(s)
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll(signers)
-	if len(signers) > 0 {
-		// The first key is the one that the image claims to be signed by.
-		d.Header.Signer, d.Header.Class = signers[0].Claim(), signers[0].Class().String()
-	}
-	var manifest []byte
-	d.Sign = func(m []byte) ([][]byte, error) {
-		manifest = m
-		sigs, err := sign.All(m, signers...)
-		if err != nil || witness == nil {
-			return sigs, err
-		}
-		quote, err := witness.Quote(m)
-		return sign.Add(sigs, quote), err
 	}
 	progress := cli.NewProgress(s.errs, "ckpt")
 	defer progress.Stop()
@@ -112,20 +92,11 @@ func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
 	}
 	r, err := dump.Run(d)
 	if err == nil && !o.kill {
-		if err := remember(o.pid, &d.Header, manifest); err != nil {
+		if err := remember(o.pid, &h, seal.manifest); err != nil {
 			s.speaker.Detail("the next image of the tree will begin a new lineage: %v", err)
 		}
 	}
 	return r, err
-}
-
-// witness is what states how the machine booted, nil for nothing.
-func (o *dumpOptions) witness(h *image.Header) (*sign.Attestor, error) {
-	so, err := o.keys.signOptions()
-	if err != nil {
-		return nil, err
-	}
-	return o.quote.open(so, h)
 }
 
 // explain says why a dump failed and what can be done about it.

@@ -50,12 +50,6 @@ func principal() (string, error) {
 
 // open opens the keys, before anything is frozen: one may ask for a passphrase.
 func (o *keyOptions) open(s *streams) (all []*sign.Signer, err error) {
-	if len(o.keys) > 0 {
-		// No core file, whatever handles it, and no debugger gets to see a key.
-		if err := kernelio.SetDumpable(0); err != nil {
-			return nil, err
-		}
-	}
 	seen := map[string]bool{}
 	for _, key := range o.keys {
 		one, err := o.openSigner(key, s)

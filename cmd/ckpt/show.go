@@ -29,6 +29,7 @@ type showOptions struct {
 	json                bool
 	data                bool
 	trust               string
+	machines            string
 	in                  cli.Input
 }
 
@@ -38,6 +39,7 @@ func show(args []string, s *streams) error {
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.data, "data", false, "read and verify all the data too")
 	f.StringVar(&o.trust, "verify", "", "judge by a `FILE` of allowed signers too")
+	f.StringVar(&o.machines, "attest", "", "judge the image's quote by a `FILE` of machines too")
 	f.BoolVar(&o.manifest, "manifest", false, "print the signed bytes")
 	f.BoolVar(&o.signature, "signature", false, "print the signatures, armored")
 	f.BoolVar(&o.attestation, "attestation", false, "print the line by which a list for rstr --attest=FILE would believe the image's quote")
@@ -126,7 +128,7 @@ func (o *showOptions) report(file *os.File, size int64, s *streams) error {
 	if err != nil {
 		return err
 	}
-	vo, err := trust.Options("")
+	vo, err := trust.Options(o.machines)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/sign"
 	"github.com/ckptool/ckpt/pkg/verify"
@@ -63,6 +64,9 @@ func addSignature(in *cli.Input, keys *keyOptions, to *outputOptions, s *streams
 	defer file.Close()
 	r, err := whole(file, size)
 	if err != nil {
+		return err
+	}
+	if err := kernelio.SetDumpable(0); err != nil {
 		return err
 	}
 	signers, err := keys.open(s)

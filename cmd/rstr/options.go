@@ -55,7 +55,13 @@ type options struct {
 // ownTrust stands for --verify without a file. No file has such a name.
 const ownTrust = "\x00"
 
-func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
+// said are options as they were said, where that is not yet what they mean.
+type said struct {
+	expect, pids, log   string
+	pidns, noPIDs, wait bool
+}
+
+func (o *options) flags(out io.Writer, s *cli.Speaker, raw *said) *pflag.FlagSet {
 	f := pflag.NewFlagSet("rstr", pflag.ContinueOnError)
 	f.SetOutput(out)
 	f.SortFlags = false
@@ -67,7 +73,7 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.IntVar(&o.inputFD, "input-fd", 0, "read the image from descriptor `N`")
 	f.StringVar(&o.trust, "verify", "", "insist on a trusted signature; with a `FILE` of allowed signers, on one that it trusts too")
 	f.Lookup("verify").NoOptDefVal = ownTrust
-	expect := f.String("expect", "", "accept only the image whose manifest is `sha256:DIGEST`, as ckpt show prints it")
+	f.StringVar(&raw.expect, "expect", "", "accept only the image whose manifest is `sha256:DIGEST`, as ckpt show prints it")
 	f.StringArrayVar(&o.maps.uids, "uidmap", nil, "users `FROM:TO[:COUNT]` of the image, by ids or names; @FILE for a file of them; repeatable")
 	f.StringArrayVar(&o.maps.gids, "gidmap", nil, "groups `FROM:TO[:COUNT]`, in the same way")
 	f.StringVar(&o.maps.rest, "map-rest", "", "`identity`: what is not mapped stays as it is, though the image is of another host")
@@ -79,17 +85,23 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	f.BoolVar(&o.blindly, "trust-unsigned", false, "as root: restore whatever the image asks for, whoever made it; this is written to the log")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, by whose authority, and what would fail here; do nothing")
 	f.BoolVar(&o.json, "json", false, "with --plan, say it in JSON")
-	here := f.String("pids", "", "give the tree its original PIDs, in this PID namespace; `HOW`: here (by right), last-pid, or cycle (until they come)")
-	namespace := f.Bool("pidns", false, "give the tree its original PIDs, in a new PID namespace")
+	f.StringVar(&raw.pids, "pids", "", "give the tree its original PIDs, in this PID namespace; `HOW`: here (by right), last-pid, or cycle (until they come)")
+	f.BoolVar(&raw.pidns, "pidns", false, "give the tree its original PIDs, in a new PID namespace")
 	f.Lookup("pids").NoOptDefVal = restore.Here.String()
-	renumber := f.Bool("no-pids", false, "give the tree whatever PIDs are free; it takes no right")
-	wait := f.BoolP("wait", "w", false, "stay the parent of the tree until its root ends (the default)")
+	f.BoolVar(&raw.noPIDs, "no-pids", false, "give the tree whatever PIDs are free; it takes no right")
+	f.BoolVarP(&raw.wait, "wait", "w", false, "stay the parent of the tree until its root ends (the default)")
 	f.BoolVarP(&o.detach, "detach", "W", false, "leave the tree to itself once it runs")
 	f.BoolVar(&o.copy, "copy-status", false, "end as the tree's root ends")
 	f.BoolVar(&o.show, "show-status", false, "say how the tree's root ended")
 	f.Int64Var(&o.spool, "spool-limit", 1<<40, "store at most `BYTES` of an image that comes from a pipe")
-	log := f.StringP("logfile", "l", "", "append all messages to `FILE` as well")
+	f.StringVarP(&raw.log, "logfile", "l", "", "append all messages to `FILE` as well")
 	f.BoolVarP(&s.Verbose, "verbose", "v", false, "say what was done")
+	return f
+}
+
+func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
+	var raw said
+	f := o.flags(out, s, &raw)
 	err := f.Parse(args)
 	o.insist = f.Changed("verify")
 	switch {
@@ -97,23 +109,8 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 		return err
 	case err != nil:
 		err = cli.Misuse("%w", err)
-	case f.NArg() > 1 || f.NArg()+btoi(f.Changed("input"))+btoi(f.Changed("input-fd")) > 1:
-		err = o.tooMany(f.Args())
-	case o.detach && (*wait || o.copy || o.show):
-		err = cli.Misuse("--detach excludes --wait, --copy-status and --show-status")
-	case o.blindly && o.insist:
-		err = cli.Misuse("--trust-unsigned excludes --verify")
-	case o.blindly && (o.who.lent || !o.who.root || !o.who.caller.UID.All(0)):
-		err = cli.Fail(cli.NotAllowed, "--trust-unsigned is for root alone")
-	case o.json && !o.plan:
-		err = cli.Misuse("--json goes with --plan")
-	case btoi(*here != "")+btoi(*namespace)+btoi(*renumber) > 1:
-		err = cli.Misuse("--pids, --pidns and --no-pids exclude each other")
 	default:
-		o.expect, err = digest(*expect)
-		if err == nil {
-			o.route, err = routeOf(*here, *namespace, *renumber)
-		}
+		err = o.understand(f, &raw)
 	}
 	if err != nil {
 		return cli.WithHint(err, "rstr --help")
@@ -127,14 +124,37 @@ func (o *options) parse(args []string, out io.Writer, s *cli.Speaker) error {
 	if o.trust == ownTrust {
 		o.trust = ""
 	}
-	for _, name := range []*string{&o.input, &o.trust, &o.parent, &o.attest, log} {
+	for _, name := range []*string{&o.input, &o.trust, &o.parent, &o.attest, &raw.log} {
 		*name = o.who.path(*name)
 	}
 	o.maps.each(o.who.path)
 	if err := o.who.keep(o.inputFD); err != nil {
 		return err
 	}
-	return s.LogTo(*log)
+	return s.LogTo(raw.log)
+}
+
+// understand refuses what makes no sense together, and takes the rest for what it means.
+func (o *options) understand(f *pflag.FlagSet, raw *said) (err error) {
+	switch {
+	case f.NArg() > 1 || f.NArg()+btoi(f.Changed("input"))+btoi(f.Changed("input-fd")) > 1:
+		return o.tooMany(f.Args())
+	case o.detach && (raw.wait || o.copy || o.show):
+		return cli.Misuse("--detach excludes --wait, --copy-status and --show-status")
+	case o.blindly && o.insist:
+		return cli.Misuse("--trust-unsigned excludes --verify")
+	case o.blindly && (o.who.lent || !o.who.root || !o.who.caller.UID.All(0)):
+		return cli.Fail(cli.NotAllowed, "--trust-unsigned is for root alone")
+	case o.json && !o.plan:
+		return cli.Misuse("--json goes with --plan")
+	case btoi(raw.pids != "")+btoi(raw.pidns)+btoi(raw.noPIDs) > 1:
+		return cli.Misuse("--pids, --pidns and --no-pids exclude each other")
+	}
+	if o.expect, err = digest(raw.expect); err != nil {
+		return err
+	}
+	o.route, err = routeOf(raw.pids, raw.pidns, raw.noPIDs)
+	return err
 }
 
 func (o *options) tooMany(args []string) error {

@@ -1,12 +1,14 @@
 package restore
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/abi"
+	"github.com/ckptool/ckpt/internal/calls"
 	"github.com/ckptool/ckpt/internal/inject"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/plan"
@@ -30,31 +32,28 @@ func (s *session) ambient() (out []uintptr) {
 	return out
 }
 
-// bare takes what was lent from every task, and looks whether it is gone.
+// bare takes what was lent from every task, all at the same time, and has each
+// ask the kernel whether it is gone.
 func (s *session) bare() error {
 	if s.opts.Lent == 0 {
 		return nil
 	}
-	var all []*body
+	var all []*baring
 	for _, b := range s.bodies {
-		if err := s.bareOne(b); err != nil {
-			return b.failed(err)
-		}
-		all = append(all, b)
-	}
-	for _, b := range all {
 		for _, t := range b.all() {
-			b.space.End(t)
-		}
-	}
-	for _, b := range all {
-		for _, t := range b.all() {
-			if err := b.space.Finish(t); err != nil {
+			x, err := s.startBare(b, t)
+			if err != nil {
 				return b.failed(err)
 			}
+			all = append(all, x)
 		}
-		if err := withoutCaps(b.all()); err != nil {
-			return err
+	}
+	for _, x := range all {
+		x.body.space.End(x.thread)
+	}
+	for _, x := range all {
+		if err := x.finish(); err != nil {
+			return fmt.Errorf("task %d: %w", x.thread.TID(), err)
 		}
 	}
 	return nil
@@ -71,39 +70,34 @@ func (b *body) all() []*inject.Thread {
 	return threads
 }
 
-// bareOne has the threads of a process begin to drop their capabilities.
-
-func (s *session) bareOne(b *body) error {
-	none := plan.Call{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(abi.CapData(0, 0, 0))}}
-	for _, t := range b.all() {
-		p := newProgram(s, b)
-		if err := p.Add(none, nil); err != nil {
-			return err
-		}
-		if err := b.space.Start(t, p.Inject); err != nil {
-			return err
-		}
-	}
-	return nil
+// baring is a thread that drops its capabilities.
+type baring struct {
+	body   *body
+	thread *inject.Thread
+	prog   *calls.Program
 }
 
-// withoutCaps asks /proc whether the threads have no capability.
-func withoutCaps(threads []*inject.Thread) error {
-	dir, err := kernelio.OpenProc(threads[0].PID())
-	if err != nil {
+func (s *session) startBare(b *body, t *inject.Thread) (*baring, error) {
+	none := abi.CapData(0, 0, 0)
+	p := newProgram(s, b)
+	for _, c := range []plan.Call{
+		{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(none)}},
+		{Nr: unix.SYS_CAPGET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.InOut(bytes.Repeat([]byte{0xff}, len(none)))},
+			Expect: []plan.Field{{Want: none, Name: "capabilities"}}},
+	} {
+		if err := p.Add(c, nil); err != nil {
+			return nil, err
+		}
+	}
+	return &baring{b, t, p}, b.space.Start(t, p.Inject)
+}
+
+func (x *baring) finish() error {
+	if err := x.body.space.Finish(x.thread); err != nil {
 		return err
 	}
-	defer dir.Close()
-	for _, t := range threads {
-		st, err := dir.ThreadStatus(t.TID())
-		if err != nil {
-			return err
-		}
-		if st.CapPrm|st.CapEff|st.CapInh|st.CapAmb != 0 {
-			return fmt.Errorf("thread %d still has capabilities: %#x", t.TID(), st.CapPrm)
-		}
-	}
-	return nil
+	_, err := x.prog.Check()
+	return err
 }
 
 // giveUp takes from rstr itself what was lent, in every thread.

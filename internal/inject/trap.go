@@ -19,7 +19,7 @@ import (
 func (sl *slot) traps(p *Program) bool { return p.trap && sl.leave == 0 }
 
 // awaitTrap waits until the program stops its thread, meanwhile letting it go on
-// from stops that nobody asked for.
+// from stops that nobody asked for. A SIGTRAP that is sent to it is lost.
 func (s *Space) awaitTrap(t *Thread, run *running) error {
 	for {
 		ev, err := t.take()
@@ -35,6 +35,7 @@ func (s *Space) awaitTrap(t *Thread, run *running) error {
 			if run.state != 0 {
 				return nil
 			}
+			ev.Signal = 0 // somebody else's; its handler must not run yet
 		}
 		if err := t.pass(ev); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
@@ -45,4 +46,28 @@ func TestKilledInTrap(t *testing.T) {
 	if took := time.Since(begin); took > programTime/2 {
 		t.Errorf("that took %v", took)
 	}
+}
+
+// A SIGTRAP from elsewhere is not taken for the end of a program, nor does it
+// have an effect.
+func TestForeignTrap(t *testing.T) {
+	tr := NewTracer()
+	defer tr.Close()
+	st, err := tr.NewStub(StubOptions{Base: stubBase, Size: stubRoom})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewProgram()
+	nap := p.Buf(binary.LittleEndian.AppendUint64(make([]byte, 8), uint64(100*time.Millisecond)))
+	p.MustEqual(p.Call(unix.SYS_NANOSLEEP, nap.Ptr(0), N(0)), 0)
+	pid := p.Call(unix.SYS_GETPID)
+	p.Trap()
+	if err := st.Space.Start(st.Thread, p); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { kernelio.Kill(st.Thread.TID(), unix.SIGTRAP) })
+	if err := st.Space.Finish(st.Thread); err != nil || p.Ret(pid) != int64(st.Thread.TID()) {
+		t.Errorf("a program that was sent a SIGTRAP: %v, its process is %d", err, p.Ret(pid))
+	}
+	killStub(t, st)
 }

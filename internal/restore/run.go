@@ -177,7 +177,7 @@ func (s *session) reserve() error {
 
 // arm gives the tasks their signals, locks and timers.
 func (s *session) arm() error {
-	s.armed = true
+	s.armed = slices.ContainsFunc(s.steps, knowsTraps)
 	return s.carryOut(plan.Arm)
 }
 

@@ -10,5 +10,8 @@
 //
 // The description is the --sign=KEY of the command line: a private key file in
 // OpenSSH's format, or agent[:COMMENT-or-FINGERPRINT], or tpm[:KEYFILE]; empty means the caller's
-// own key, see [DefaultKey] and [Keygen].
+// own key, see [Places] and [Keygen].
+//
+// Beside signatures an image can carry what a TPM states of its machine, made by an
+// [Attestor]. [Count] has a TPM give serial numbers that never come again.
 package sign

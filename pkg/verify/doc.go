@@ -25,13 +25,15 @@
 //  1. The envelope is parsed within fixed bounds; the manifest stays opaque.
 //  2. Every signature present is checked over the manifest's bytes. A wrong one
 //     refuses the image, whether one was required or not.
+//     The same goes for a TPM's quote (package quote), of which there may be one.
 //  3. More than [MaxSignatures], a wrong order of them, or any revoked key refuses it.
 //     So far goes [Check]; a caller with privilege that [Checked.MayGrant] denies
 //     gives it up here.
 //  4. The manifest is decoded. Its header must agree with the signatures:
 //     the claimed signer's and class's signature must be there.
 //  5. That one signature is looked up in the trust files, at the time of the
-//     dump and now. The outcome is the [Verdict].
+//     dump and now. The outcome is the [Verdict]. A quote is looked up in lists of
+//     machines; it can be demanded, and grants nothing.
 //  6. [Options] say what must hold; whatever does not is an error.
 //
 // The header's signer is a principal, or a key's fingerprint where there is no name.

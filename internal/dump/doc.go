@@ -9,6 +9,10 @@
 // contents are copied (memory.go, content.go), the tree runs on or ends, and
 // the manifest is signed.
 //
+// The thread that froze the tree does what only a tracer may. Of a large tree
+// everything else is done on all processors (parallel.go), and many threads are
+// asked at the same time, since to wake one takes longer than its answers.
+//
 // The engine knows no kind by name. Whatever happens to it, the target runs
 // on as it was: everything that is done inside of it heals itself
 // (internal/inject).

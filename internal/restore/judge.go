@@ -102,8 +102,14 @@ func (w *wanting) mapped(demand string) (uid, gid *policy.Mapped) {
 // named puts the path of a file in the place of its object.
 func (w *wanting) named(demand string) string {
 	d, err := plan.ParseDemand(demand)
-	if f := w.files[d.Name]; err == nil && d.Term == "file" && f != nil {
+	if err != nil || d.Term != "file" {
+		return demand
+	}
+	if f := w.files[d.Name]; f != nil {
 		return "file:" + f.path + ":" + d.Mode
+	}
+	if d.Name[0] == '/' { // by a name, behind which may be another file each time: no tree has it
+		return "file:name " + d.Name + ":" + d.Mode
 	}
 	return demand
 }

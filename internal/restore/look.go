@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,8 @@ import (
 // found is a file that the tree needs of this host: where it was looked for,
 // whether the caller may read and write it, and what is wrong with it.
 type found struct {
-	path              string
+	path              string // where it is: not by which links it was reached
+	dev, ino          uint64
 	read, write, exec bool
 	hidden            bool // she may not even reach it
 	err               error
@@ -110,6 +112,10 @@ func (st *step) find(path string, ops []plan.Op) *found {
 	fd := kernelio.NewFD(int(r.Ret), path)
 	defer fd.Close()
 	n[open.Out] = fd.Int()
+	if err := f.place(fd.Int()); err != nil {
+		f.err = st.failed(err)
+		return f
+	}
 	for _, op := range ops[1:] {
 		if c, ok := op.(plan.Call); ok && (c.Nr == unix.SYS_STATX || c.Nr == unix.SYS_READLINKAT) && n.hasAll(c.Args) {
 			if _, err := calls.Tool(c, n); err != nil {
@@ -119,6 +125,31 @@ func (st *step) find(path string, ops []plan.Op) *found {
 	}
 	f.ask(fd.Int(), "")
 	return f
+}
+
+// place finds out which file a descriptor leads to. A link on the way to it, or
+// in the place of a directory, makes another path of it: a grant for a tree of
+// files must not be one for what links in that tree lead to.
+func (f *found) place(fd int) error {
+	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return err
+	}
+	st, err := kernelio.Fstat(fd)
+	f.path, f.dev, f.ino = link, st.Dev, st.Ino
+	return err
+}
+
+// same refuses another file than the one that was looked at and judged.
+func (f *found) same(fd int) error {
+	now := found{}
+	if err := now.place(fd); err != nil {
+		return err
+	}
+	if now.path != f.path || now.dev != f.dev || now.ino != f.ino {
+		return &HostError{fmt.Sprintf("%+q was exchanged for %+q meanwhile", f.path, now.path)}
+	}
+	return nil
 }
 
 // ask asks which modes of a file are the caller's.

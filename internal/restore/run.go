@@ -94,7 +94,7 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 			return nil, err
 		}
 	}
-	s := &session{content: p.content, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
+	s := &session{content: p.content, files: p.files, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
 		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, route: o.Route, executes: o.executes(), since: since}
 	if o.Route.renumbers() {
 		s.numbers = map[kind.PID]kind.PID{}

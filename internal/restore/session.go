@@ -17,6 +17,7 @@ type session struct {
 	*content
 	img       *verify.Image
 	opts      Options
+	files     map[string]*found // as the judge was told of them
 	steps     []step
 	tracer    *inject.Tracer
 	barrier   *inject.Barrier

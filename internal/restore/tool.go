@@ -166,7 +166,21 @@ func (s *session) toolOp(op plan.Op) error {
 	}
 	s.mayUndo(c, r)
 	c.Named(r, func(name plan.Ref, v int64) { s.learn(c, name, v) })
-	return nil
+	return s.judged(c, r)
+}
+
+// judged wants a file that was judged to be the one that is now open, where
+// more than the caller's own rights may come to be used for it. What lies in
+// /proc was made with the tree.
+func (s *session) judged(c plan.Call, r plan.Result) error {
+	if _, ok := finds(c); !ok || !s.opts.Elevated || namesTree(c.Args) {
+		return nil
+	}
+	f := s.files[c.Out.String()]
+	if f == nil || f.ino == 0 {
+		return fmt.Errorf("it was not there when it was judged")
+	}
+	return f.same(int(r.Ret))
 }
 
 // opens lists the calls whose results are descriptors, which the tool closes

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -173,7 +174,7 @@ func (o *options) beInit(root int) error {
 	for {
 		pid, status, err := kernelio.ReapAny()
 		if errors.Is(err, unix.ECHILD) {
-			return nil
+			return outlastGuests()
 		}
 		if err != nil {
 			return err
@@ -181,6 +182,18 @@ func (o *options) beInit(root int) error {
 		if pid == root {
 			ended := uint32(status)
 			o.inside.tell(insideEvent{Ended: &ended})
+		}
+	}
+}
+
+// outlastGuests waits for processes that others have brought into the
+// namespace: with its init they would be killed. A ckpt that has just ended the
+// tree is one.
+func outlastGuests() error {
+	for ; ; time.Sleep(10 * time.Millisecond) {
+		all, err := kernelio.Processes()
+		if err != nil || len(all) <= 1 {
+			return err
 		}
 	}
 }

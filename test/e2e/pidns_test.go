@@ -175,3 +175,27 @@ func TestCoveredProc(t *testing.T) {
 	}
 	j.reach(was + 2)
 }
+
+// TestFromInside: a tree in a namespace of its own can be dumped again, from inside, and goes on in another one.
+func TestFromInside(t *testing.T) {
+	t.Parallel()
+	j := userJob(t, "threads")
+	was := strconv.Itoa(j.pid)
+	home := filepath.Dir(j.status)
+	j.restoreAs(j.userImage(), "--pidns")
+	image := j.image()
+	tree := harness.Tree(j.pid)
+	argv := asUser([]string{"/usr/bin/nsenter", "-t", strconv.Itoa(j.pid), "-U", "-m", "-p", "--preserve-credentials", "--wdns=" + home,
+		shared.tool("ckpt"), "--kill", "-o", image, was})
+	if res := runs(t, harness.Command{Argv: argv, Env: []string{"HOME=" + home, "PATH=/usr/bin:/bin"}}); !res.OK() {
+		t.Fatal(res)
+	}
+	if err := harness.WaitGone(5*time.Second, tree...); err != nil {
+		t.Fatal(err)
+	}
+	j.restoreAs(image, "--pidns")
+	j.goesOn(3)
+	if is := within(t, j.pid); is[0] != was {
+		t.Errorf("inside it has the PID %s, not %s", is[0], was)
+	}
+}

@@ -60,3 +60,21 @@ func TestAttestedBy(t *testing.T) {
 		t.Errorf("a quote alone: %+v", v)
 	}
 }
+
+// A host is known to privilege only by the names that root gave it; by another of its own, an image is accepted.
+func TestForThisHost(t *testing.T) {
+	alice := newPerson(t)
+	o := options(system(alice.line("alice", pinned)))
+	o.Audience, o.Given = []string{"node1", "machine-id"}, []string{"node1"}
+	for audience, want := range map[string]bool{"node1": true, "machine-id": false, "": false} {
+		h := header()
+		h.Signer, h.Class, h.Audience = "alice", "operator", audience
+		i, err := open(build(t, h, mark{alice, Operator}), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := i.Verdict().ForThisHost; got != want {
+			t.Errorf("for %q: %v", audience, got)
+		}
+	}
+}

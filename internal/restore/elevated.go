@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -276,6 +277,42 @@ func (s *session) closeHands() {
 		h.Close()
 	}
 	s.hands = nil
+}
+
+// namesPath says whether a call finds an object by a path. That is never done
+// by a grant, but as the caller, who could have put anything there; a grant
+// opens once more what was found. What is mapped into rstr itself is
+// nobody's to arrange.
+func namesPath(op plan.Op) bool {
+	c, ok := op.(plan.Call)
+	return ok && slices.ContainsFunc(c.Args, func(a plan.Arg) bool {
+		return a.Kind == plan.ArgBuf && bytes.HasPrefix(a.Buf, []byte("/")) && !bytes.HasPrefix(a.Buf, []byte("/proc/self/map_files/"))
+	})
+}
+
+// trueTo looks, before a call is made by a grant, whether the files that it
+// names, which were judged where they are, are there under no other name: that
+// could be outside of the tree that was granted.
+func (s *session) trueTo(op plan.Op) error {
+	c, ok := op.(plan.Call)
+	if !ok {
+		return nil
+	}
+	for _, a := range c.Args {
+		f := s.files[a.Ref.String()]
+		fd, made := s.made[a.Ref]
+		if a.Kind != plan.ArgFDPath && a.Kind != plan.ArgFD || f == nil || !made {
+			continue
+		}
+		st, err := kernelio.Fstat(int(fd))
+		if err != nil {
+			return err
+		}
+		if st.Type() == unix.S_IFREG && st.Nlink != 1 {
+			return &HostError{fmt.Sprintf("%+q has %d names, and only one was granted", f.path, st.Nlink)}
+		}
+	}
+	return nil
 }
 
 // remembers lists calls whose objects keep the credentials of whoever made

@@ -122,8 +122,14 @@ func (s *session) doing(st *step, op plan.Op, f func() error) error {
 			return s.wear(r, f)
 		}
 	}
-	if s.opts.Elevated && !st.granted {
+	if !s.opts.Elevated {
+		return f()
+	}
+	if !st.granted || namesPath(op) {
 		return aside(f)
+	}
+	if err := s.trueTo(op); err != nil {
+		return err
 	}
 	return f()
 }

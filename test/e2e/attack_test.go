@@ -140,20 +140,23 @@ func TestSecretFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret := filepath.Join(o.Var, "lib/secret")
+	secret := filepath.Join(o.Var, "lib/vault/secret")
+	if err := os.Mkdir(filepath.Dir(secret), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(secret, []byte("root's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	j := newJob(t)
 	j.givenTo(harness.Alice)
-	given := append([]string{"/bin/sh", "-c", `exec 5</var/lib/secret; exec "$@"`, "sh"}, o.As(harness.Alice, path, j.status, j.dir)...)
+	given := append([]string{"/bin/sh", "-c", `exec 5</var/lib/vault/secret; exec "$@"`, "sh"}, o.As(harness.Alice, path, j.status, j.dir)...)
 	// nsenter(1) once more, now as root: the shell is in the world already.
 	j.start(o.As(harness.Superuser, given...), nil, nil)
 	image := o.signed(j, o.key)
 	rule := strings.NewReplacer(`uids = ["root"]`, `files = [{ tree = "/var/lib", mode = "r" }]`).Replace(asRoot)
 
 	o.etc("policy.toml", strings.Replace(rule, "/var/lib", "/var/other", 1))
-	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "file:/var/lib/secret:r")
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "file:/var/lib/vault/secret:r")
 	o.etc("policy.toml", rule)
 	rewind := j.rewinds()
 	restored := func() {
@@ -164,7 +167,7 @@ func TestSecretFile(t *testing.T) {
 			t.Fatal(res)
 		}
 		j.reach(was + 2)
-		if link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/5", j.pid)); err != nil || !strings.HasSuffix(link, "/lib/secret") {
+		if link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/5", j.pid)); err != nil || !strings.HasSuffix(link, "/lib/vault/secret") {
 			t.Errorf("descriptor 5 leads to %s, %v", link, err)
 		}
 		if got := mayDo(t, j.pid); len(got) != 1 || !got[alone] {
@@ -174,6 +177,39 @@ func TestSecretFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	restored()
+	// What lies behind a link is not it, even if all that can be seen of it is alike; nor is a file of two names.
+	vault := filepath.Join(o.Var, "lib/vault")
+	info, err := os.Stat(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(o.Etc, "vault"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(o.Etc, "vault/secret")
+	if err := os.WriteFile(other, []byte("rootS!"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(other, time.Now(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(vault, vault+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/vault", vault); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "file:/etc/vault/secret:r")
+	os.Remove(vault)
+	if err := os.Rename(vault+".old", vault); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(secret, secret+".too"); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.HostDiffers, "2 names")
+	os.Remove(secret + ".too")
 	restored()
 	// Another file in its place is not the one.
 	if err := os.Rename(secret, secret+".old"); err != nil {

@@ -286,7 +286,7 @@ func (s *session) closeHands() {
 func namesPath(op plan.Op) bool {
 	c, ok := op.(plan.Call)
 	return ok && slices.ContainsFunc(c.Args, func(a plan.Arg) bool {
-		return a.Kind == plan.ArgBuf && bytes.HasPrefix(a.Buf, []byte("/")) && !bytes.HasPrefix(a.Buf, []byte("/proc/self/map_files/"))
+		return a.Kind == plan.ArgBuf && bytes.HasPrefix(a.Buf, []byte("/")) && !bytes.HasPrefix(a.Buf, []byte(ownMappings))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -82,8 +83,13 @@ func finds(op plan.Op) (path string, ok bool) {
 	if c.Args[1].Kind != plan.ArgBuf || len(c.Args[1].Relocs) > 0 || c.Args[2].Val&unix.O_TMPFILE == unix.O_TMPFILE {
 		return "", false
 	}
-	return string(bytes.TrimRight(c.Args[1].Buf, "\x00")), true
+	path = string(bytes.TrimRight(c.Args[1].Buf, "\x00"))
+	return path, !strings.HasPrefix(path, ownMappings)
 }
+
+// ownMappings are the links to what is mapped into rstr itself: to what it has
+// just made.
+const ownMappings = "/proc/self/map_files/"
 
 // find carries out the opening and the look at the file that follow. What
 // lies in /proc belongs to the tree, perhaps, which is not there yet. An

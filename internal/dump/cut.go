@@ -41,7 +41,7 @@ func (s *session) readMaps() error {
 	c := cutting{map[*kind.MMSite][]abi.SmapsVMA{}, map[*kind.MMSite][]*origin{}}
 	s.vmas = c.vmas
 	vmas := make([][]abi.SmapsVMA, len(s.mms))
-	err := parallel(len(s.mms), large, func(i int) (err error) {
+	err := parallel(len(s.mms), whole, func(i int) (err error) {
 		if vmas[i], err = s.byPID[int(s.mms[i].Task.PID)].dir.Smaps(); err != nil {
 			err = fmt.Errorf("memory of %s: %w", taskName(s.mms[i].Task), err)
 		}

@@ -57,7 +57,7 @@ func (s *session) gatherMM(mm *kind.MMSite) error {
 // scanAll finds the pages that must travel.
 func (s *session) scanAll() error {
 	pages := make([]image.Extents, len(s.mms))
-	err := parallel(len(s.mms), large, func(i int) (err error) {
+	err := parallel(len(s.mms), whole, func(i int) (err error) {
 		if pages[i], err = s.scan(s.mms[i]); err != nil {
 			err = fmt.Errorf("memory of %s: %w", taskName(s.mms[i].Task), err)
 		}

@@ -9,6 +9,7 @@ import (
 // How many pieces of work make it worthwhile to call a further processor: some
 // hundred microseconds.
 const (
+	whole = 2   // pieces that take a walk through an address space
 	large = 16  // pieces that ask the kernel
 	small = 256 // pieces that only look at what is known
 )

@@ -71,3 +71,11 @@ func FuzzDecode(f *testing.F) {
 	}
 	kindtest.Fuzz(f, All(), records)
 }
+
+// TestPrepare: the record that says nothing can be encoded, or refused, of
+// every kind: a dump tries it in the background.
+func TestPrepare(t *testing.T) {
+	for _, k := range All() {
+		k.Prepare()
+	}
+}

@@ -23,16 +23,22 @@ func dumpTree(args []string, s *streams) error {
 	if err := o.parse(args, s); err != nil {
 		return err
 	}
-	if s.who.suid { // root's authority is for what a policy lets the caller dump, which she asks for by an option of its own
+	if s.who.suid && !o.spools { // root's authority is for what a policy lets the caller dump, which she asks for by an option of its own
 		if err := s.who.drop(); err != nil {
 			return err
 		}
 	}
 	start := time.Now()
-	r, err := o.run(s)
+	do := o.run
+	if o.spools {
+		do = o.spool
+	}
+	r, err := do(s)
 	if err != nil {
 		err = o.explain(err)
-		o.to.giveUp(err)
+		if !o.spools {
+			o.to.giveUp(err)
+		}
 		return err
 	}
 	for _, w := range r.Windows {

@@ -17,15 +17,16 @@ import (
 
 // dumpOptions are the options of a dump.
 type dumpOptions struct {
-	pid   int
-	keys  keyOptions
-	terms termOptions
-	line  lineageOptions
-	quote attestOptions
-	kill  bool
-	stop  bool
-	to    outputOptions
-	codec image.Codec
+	pid    int
+	keys   keyOptions
+	terms  termOptions
+	line   lineageOptions
+	quote  attestOptions
+	spools bool
+	kill   bool
+	stop   bool
+	to     outputOptions
+	codec  image.Codec
 }
 
 // keyOptions say which keys sign.
@@ -53,6 +54,7 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	o.line.add(f)
 	o.quote.add(f)
 	f.BoolVar(&o.kill, "kill", false, "end the tree when its image is safe")
+	f.BoolVar(&o.spools, "spool", false, "put the image of a tree that only a policy lets you dump where you can't read it, signed by this host")
 	f.BoolVar(&o.stop, "stop", false, "leave the tree stopped (SIGSTOP)")
 	o.to.add(f)
 	compress := f.String("compress", "s2", "`CODEC`: s2, zstd (smaller, slower) or none")
@@ -78,6 +80,11 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	if o.keys.class, err = parseClass(*class); err != nil {
 		return err
 	}
+	if o.spools {
+		if err := o.forSpool(o.to.isFile() || o.to.fdGiven); err != nil {
+			return err
+		}
+	}
 	if err := o.terms.check(time.Now()); err != nil {
 		return err
 	}
@@ -89,6 +96,9 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 	}
 	if err := s.speaker.LogTo(*log); err != nil {
 		return err
+	}
+	if o.spools {
+		return nil
 	}
 	return o.to.check("ckpt -o FILE " + strconv.Itoa(o.pid))
 }

@@ -24,6 +24,9 @@ func (o *options) open(s *streams, p *cli.Progress) (*os.File, int64, error) {
 		return os.NewFile(insideImage, "image"), o.inside.facts.Size, nil
 	}
 	in := cli.Input{Path: o.input, In: s.in, Limit: o.spool, Progress: p, Instead: "rstr IMAGE"}
+	if name, spooled := strings.CutPrefix(o.input, host.SpoolPrefix); spooled {
+		return o.fromSpool(name)
+	}
 	switch {
 	case o.input != "" && o.input != "-":
 		return in.Open()
@@ -47,6 +50,15 @@ func (o *options) open(s *streams, p *cli.Progress) (*os.File, int64, error) {
 		in.In.Close()
 	}
 	return file, size, forgetInput()
+}
+
+// fromSpool opens an image that the caller had made and may not read.
+func (o *options) fromSpool(name string) (file *os.File, size int64, err error) {
+	e := o.who.asRoot(func() error {
+		file, size, err = host.OpenSpooled(name, o.who.caller.UID.Real)
+		return nil
+	})
+	return file, size, errors.Join(e, err)
 }
 
 // forgetInput puts /dev/null in the place of standard input.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/host"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/restore"
@@ -123,7 +124,7 @@ func (w *standing) keep(fd int) error {
 
 // path is what the caller meant by a path.
 func (w *standing) path(name string) string {
-	if w.dir == "" || name == "" || name == "-" || strings.HasPrefix(name, "/") {
+	if w.dir == "" || name == "" || name == "-" || strings.HasPrefix(name, "/") || strings.HasPrefix(name, host.SpoolPrefix) {
 		return name
 	}
 	return w.dir + "/" + name

@@ -35,6 +35,9 @@ type Options struct {
 	// Output opens the place where the image goes. It is called when nothing
 	// is left to refuse.
 	Output func() (Output, error)
+	// Judge has the last word on a dump, when the tree is frozen and before
+	// anything of it is read; nil: the kernel's is enough.
+	Judge func([]Target) error
 	// Sign makes the signatures over a manifest; nil leaves it unsigned.
 	Sign func(manifest []byte) ([][]byte, error)
 	// Watch is told, when copying begins, how many bytes are to be copied, and
@@ -91,6 +94,11 @@ func (s *session) run(o Options) (*Report, error) {
 	start := time.Now()
 	if err := s.freeze(o.PID); err != nil {
 		return nil, err
+	}
+	if o.Judge != nil {
+		if err := s.judge(o.Judge); err != nil {
+			return nil, err
+		}
 	}
 	m, err := s.describe(o)
 	if err != nil {

@@ -81,3 +81,20 @@ func ResetTimers() error {
 
 // Umask sets the file mode creation mask.
 func Umask(mask int) { unix.Umask(mask) }
+
+// Rise takes up again, in every thread, what StepDown laid down of what a
+// binary that is set-user-id root was lent: root's ids, and all capabilities
+// that are permitted. The caller's groups are gone then.
+func Rise() error {
+	was, err := OwnCredentials()
+	if err != nil {
+		return err
+	}
+	if err := capset(was.Permitted, was.Permitted, was.Inheritable, allThreads); err != nil {
+		return err
+	}
+	was.Effective = was.Permitted
+	want := was
+	want.UID, want.GID, want.Groups = abi.IDs{}, abi.IDs{}, nil
+	return failed(becomeAll(&was, &want), "take up root's authority")
+}

@@ -64,6 +64,9 @@ func (r regfileRecord) check() error {
 
 func (r regfileRecord) plan(h *kind.Host) []plan.Step {
 	want := []plan.Field{wantType(unix.S_IFREG)}
+	if r.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		want = append(want, wantSetID(r.Mode))
+	}
 	if !r.View {
 		want = append(want, wantSize(r.Size), wantMtime(r.Mtime))
 	}

@@ -43,6 +43,13 @@ func wantType(format uint32) plan.Field {
 	return plan.Field{Off: stxMode, Want: b, Mask: []byte{0, unix.S_IFMT >> 8}, Name: "type", Form: plan.Octal}
 }
 
+// wantSetID demands the very permissions that a set-id program had: what it was
+// lent is no longer lent without them.
+func wantSetID(mode uint32) plan.Field {
+	b := binary.LittleEndian.AppendUint16(nil, uint16(mode))
+	return plan.Field{Off: stxMode, Want: b, Mask: []byte{0xff, 0x0f}, Name: "permissions", Form: plan.Octal}
+}
+
 func wantSize(size int64) plan.Field {
 	return plan.Field{Off: stxSize, Want: binary.LittleEndian.AppendUint64(nil, uint64(size)), Name: "size", Form: plan.Number}
 }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ckptool/ckpt/internal/cli"
+	"github.com/ckptool/ckpt/internal/dump"
+	"github.com/ckptool/ckpt/internal/host"
+	"github.com/ckptool/ckpt/internal/kernelio"
+	"github.com/ckptool/ckpt/internal/kinds"
+	"github.com/ckptool/ckpt/internal/policy"
+	"github.com/ckptool/ckpt/pkg/image"
+	"github.com/ckptool/ckpt/pkg/sign"
+	"github.com/ckptool/ckpt/pkg/verify/sshsig"
+)
+
+// spoolFor is how long an image in the spool is good for, if nobody says how
+// long.
+const spoolFor = "7d"
+
+// forSpool completes the options of a dump into the spool: what the policy
+// allows there leaves no second copy of the state, is for this host alone, and
+// not for ever.
+func (o *dumpOptions) forSpool(to bool) error {
+	switch {
+	case !o.kill:
+		return cli.Misuse("--spool is for --kill: of rights that a process has there is to be one copy")
+	case to || len(o.keys.keys) > 0:
+		return cli.Misuse("--spool says where the image goes, and that the host signs it")
+	case o.terms.host != "" && o.terms.host != thisHost:
+		return cli.Misuse("an image in the spool is for this host")
+	}
+	o.terms.host, o.terms.once = thisHost, true
+	if o.terms.notAfter == "" && o.terms.validFor == "" {
+		o.terms.validFor = spoolFor
+	}
+	return nil
+}
+
+// spool dumps a tree that the caller may not trace, where the policy lets her
+// dump it. She never gets to read the image: it says what others' memory holds.
+func (o *dumpOptions) spool(s *streams) (*dump.Report, error) {
+	root, err := s.who.root()
+	if err != nil {
+		return nil, err
+	}
+	if !root && !s.who.suid {
+		return nil, cli.Fail(cli.NotAllowed, "--spool is for root, and for a ckpt that is installed set-user-id root")
+	}
+	if err := mayDump(o.pid); err != nil {
+		return nil, err
+	}
+	h, err := header() // by the caller, whom it names
+	if err != nil {
+		return nil, err
+	}
+	o.terms.terms(&h)
+	if s.who.suid {
+		if err := kernelio.Rise(); err != nil {
+			return nil, err
+		}
+	}
+	return o.spoolAs(s, h, root)
+}
+
+// spoolAs does so with root's authority.
+func (o *dumpOptions) spoolAs(s *streams, h image.Header, root bool) (*dump.Report, error) {
+	grant := func(all []dump.Target) error { return mayTake(s.who, all, root, h) }
+	// Nobody's process is so much as stopped for who may not dump it.
+	before, err := dump.Targets(o.pid)
+	if err == nil {
+		err = grant(before)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.keys.keys, o.keys.class = []string{defaultKey}, sshsig.Host
+	signers, err := o.keys.open(s)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(signers)
+	h.Signer, h.Class = signers[0].Claim(), signers[0].Class().String()
+	name, path, err := host.Spooled(s.who.caller.UID.Real, h.ID)
+	if err != nil {
+		return nil, err
+	}
+	o.to.path = path
+	d := dump.Options{PID: o.pid, Table: kinds.All(), After: dump.Kill, Codec: image.Options{Codec: o.codec}, Header: h, Output: o.to.open, Judge: grant,
+		Sign: func(m []byte) ([][]byte, error) { return sign.All(m, signers...) }}
+	r, err := dump.Run(d)
+	if err == nil {
+		_, err = fmt.Fprintln(s.out, name)
+	}
+	return r, err
+}
+
+// mayTake judges a dump of threads that the caller may not trace. What has more
+// rights than its user takes a rule that names the programs which may be
+// paused: most programs that are set-user-id were never meant to be.
+func mayTake(who *standing, all []dump.Target, root bool, h image.Header) error {
+	by := "root"
+	if !root {
+		p, err := host.ReadPolicy(host.SystemPolicy)
+		if err != nil {
+			return err
+		}
+		people := &host.People{}
+		var why string
+		if by, why = p.MayDump(people.Caller(who.caller.UID.Real, who.caller.GID.Real, who.caller.Groups), policyTargets(all), people); by != "" {
+			by, why = listed(p, by, all)
+		}
+		if by == "" {
+			return cli.Fail(cli.Refused, "%s may not be dumped by you: %s", processName(all[0].PID), why)
+		}
+	}
+	line, err := json.Marshal(map[string]any{"time": time.Now().UTC().Format(time.RFC3339), "result": "dumped", "caller": who.caller.UID.Real,
+		"pid": all[0].PID, "program": cli.Printable(all[0].Program), "image": fmt.Sprintf("%x", h.ID), "by": by})
+	if err != nil {
+		return err
+	}
+	return host.Audit(host.AuditLog, string(line))
+}
+
+func policyTargets(all []dump.Target) []policy.Target {
+	var out []policy.Target
+	for _, t := range all {
+		out = append(out, policy.Target{PID: uint32(t.PID), UID: t.UID.Real, Program: t.Program})
+	}
+	return out
+}
+
+// listed wants programs in a rule by which threads with more rights than their
+// user's are dumped.
+func listed(p *policy.Policy, by string, all []dump.Target) (granted, why string) {
+	i := slices.IndexFunc(p.Dump, func(r *policy.DumpRule) bool { return "rule "+r.Name == by })
+	if i >= 0 && len(p.Dump[i].Programs) > 0 {
+		return by, ""
+	}
+	for _, t := range all {
+		if t.UID.Real != 0 && (t.Caps != 0 || t.UID.Effective != t.UID.Real || t.UID.Saved != t.UID.Real || t.GID.Effective != t.GID.Real || t.GID.Saved != t.GID.Real) {
+			return "", fmt.Sprintf("%s lists no programs, and process %d has more rights than its user", by, t.PID)
+		}
+	}
+	return by, ""
+}

@@ -77,7 +77,7 @@ func TestSetuidProgram(t *testing.T) {
 			rewind()
 			attack := make(chan harness.Result, 1)
 			go func() {
-				res, err := once(harness.Command{Argv: o.As(harness.Alice, looper, strconv.Itoa(j.pid), "400")})
+				res, err := once(harness.Command{Argv: o.As(harness.Alice, looper, strconv.Itoa(j.pid), "60000"), Limit: 2 * time.Minute})
 				if err != nil {
 					t.Error(err)
 				}
@@ -90,13 +90,13 @@ func TestSetuidProgram(t *testing.T) {
 			if after := mayDo(t, j.pid); !maps.Equal(before, after) {
 				t.Errorf("%s may do %v, and did %v", name, after, before)
 			}
-			res := <-attack
-			if !res.OK() || !strings.HasSuffix(res.Stdout, "won 0\n") || strings.HasPrefix(res.Stdout, "met 0 ") {
-				t.Errorf("%s, attacked: %v", name, res)
-			}
 			j.goesOn(2)
 			if err := harness.KillTree(j.pid); err != nil {
 				t.Fatal(err)
+			}
+			res := <-attack
+			if !res.OK() || !strings.HasSuffix(res.Stdout, "won 0\n") || strings.HasPrefix(res.Stdout, "met 0 ") {
+				t.Errorf("%s, attacked: %v", name, res)
 			}
 		}
 	}

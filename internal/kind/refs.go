@@ -1,6 +1,9 @@
 package kind
 
-import "github.com/ckptool/ckpt/internal/plan"
+import (
+	"github.com/ckptool/ckpt/internal/plan"
+	"github.com/ckptool/ckpt/pkg/credmap"
+)
 
 // PID is a process or thread id as recorded, in the dumper's PID namespace.
 // It names a task of the tree if the image's PID list holds it, else a
@@ -29,6 +32,12 @@ func (r InodeRef) Slot(n uint8) plan.Ref { return plan.Ref{Site: plan.Inode, ID:
 // mappings can the engines give back pages that processes share copy on write.
 type Ranged interface {
 	Range() (start, end uint64)
+}
+
+// Located is the record of a file that stays where it is: which file that was,
+// and whose.
+type Located interface {
+	Location() (dev, ino uint64, owner credmap.SeenUID)
 }
 
 // Executes is the record of an address space that knows which file it executes.

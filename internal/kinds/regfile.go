@@ -52,6 +52,11 @@ func dumpRegfile(_ kind.Dump, i *kind.InodeSite, _ []plan.Result) (regfileRecord
 	return r, leadsBack(i)
 }
 
+// Location implements kind.Located.
+func (r *regfileRecord) Location() (dev, ino uint64, owner credmap.SeenUID) {
+	return r.Dev, r.Ino, r.UID
+}
+
 func (r regfileRecord) check() error {
 	switch {
 	case r.Size < 0, r.View && (r.Size != 0 || r.Mtime != 0):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/pkg/credmap"
@@ -24,7 +25,7 @@ func (e *NeedsError) Error() string {
 // who runs it, and the numbers of the tree.
 func (p *prospect) wants(o *Options) []policy.Want {
 	caller := &o.Caller
-	w := wanting{ids: o.Map, rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
+	w := wanting{ids: o.Map, located: p.locations(), rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
 	w.sums["tasks"] = uint64(len(p.threads))
 	root := fmt.Sprintf("process %d", p.tree.Tasks[0].PID)
 	if caller.UID.Real == 0 {
@@ -65,6 +66,7 @@ func (w *wanting) step(p *prospect, st *step) {
 type wanting struct {
 	rights
 	ids        *credmap.Map
+	located    map[string]kind.Located
 	privileged map[uint32]bool // address spaces of processes with other rights than the caller
 	seen       map[[2]string]bool
 	all        []policy.Want
@@ -72,6 +74,9 @@ type wanting struct {
 
 func (w *wanting) add(object string, n plan.Need) {
 	own := w.has(n)
+	if !own && w.exchanged(n.Demand) {
+		n.Why = "another file is there than at the dump"
+	}
 	n.Demand = w.named(n.Demand)
 	if key := [2]string{object, n.Demand}; !w.seen[key] {
 		w.seen[key] = true
@@ -106,12 +111,42 @@ func (w *wanting) named(demand string) string {
 		return demand
 	}
 	if f := w.files[d.Name]; f != nil {
+		if w.exchanged(demand) && !w.hasDemand(demand) {
+			return "file:exchanged " + f.path + ":" + d.Mode // in no tree
+		}
 		return "file:" + f.path + ":" + d.Mode
 	}
 	if d.Name[0] == '/' { // by a name, behind which may be another file each time: no tree has it
 		return "file:name " + d.Name + ":" + d.Mode
 	}
 	return demand
+}
+
+// exchanged says whether a file is another one than at the dump: another user's,
+// or, where it is to be written, another inode. What a policy grants for a tree
+// it does not grant for what somebody has put there.
+func (w *wanting) exchanged(demand string) bool {
+	d, err := plan.ParseDemand(demand)
+	if err != nil || d.Term != "file" {
+		return false
+	}
+	f, was := w.files[d.Name], w.located[d.Name]
+	if f == nil || was == nil || f.ino == 0 || d.Mode == "x" {
+		return false
+	}
+	dev, ino, owner := was.Location()
+	return f.owner != uint32(owner) || d.Mode != "r" && (f.dev != dev || f.ino != ino)
+}
+
+// locations are the records of files that stay where they are, by object.
+func (p *prospect) locations() map[string]kind.Located {
+	out := map[string]kind.Located{}
+	for i := range p.records {
+		if l, ok := p.records[i].body.(kind.Located); ok {
+			out[p.records[i].ref.String()] = l
+		}
+	}
+	return out
 }
 
 // judge asks for a decision on all that a plan needs. Without a judge nothing

@@ -21,6 +21,7 @@ import (
 type found struct {
 	path              string // where it is: not by which links it was reached
 	dev, ino          uint64
+	owner             uint32
 	read, write, exec bool
 	hidden            bool // she may not even reach it
 	err               error
@@ -142,7 +143,7 @@ func (f *found) place(fd int) error {
 		return err
 	}
 	st, err := kernelio.Fstat(fd)
-	f.path, f.dev, f.ino = link, st.Dev, st.Ino
+	f.path, f.dev, f.ino, f.owner = link, st.Dev, st.Ino, st.UID
 	return err
 }
 

@@ -60,7 +60,7 @@ func TestLinkedTree(t *testing.T) {
 	if err := os.Symlink("/var/lib", dir); err != nil {
 		t.Fatal(err)
 	}
-	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "file:/var/lib/secret:r")
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "/var/lib/secret:r")
 	if j.left() {
 		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/5", j.pid))
 		t.Fatalf("it has %s open", link)
@@ -68,6 +68,24 @@ func TestLinkedTree(t *testing.T) {
 
 	os.Remove(dir)
 	if err := os.Rename(dir+".own", dir); err != nil {
+		t.Fatal(err)
+	}
+
+	// Root's file under that very name, as by a hard link, is not hers either.
+	if err := os.Rename(hers, hers+".own"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(hers, []byte("root's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(hers, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.Refused, "another file is there")
+	if j.left() {
+		t.Fatal("something is left")
+	}
+	if err := os.Rename(hers+".own", hers); err != nil {
 		t.Fatal(err)
 	}
 	was := j.progress().Seq

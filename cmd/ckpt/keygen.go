@@ -18,7 +18,7 @@ import (
 
 const keygenUsage = `usage: ckpt keygen [options]
 
-Makes an ed25519 key pair in OpenSSH's format, or with --in-tpm one that never
+Makes an ed25519 key pair in OpenSSH's format, or with --tpm one that never
 leaves the TPM, and adds its public half to the user's own allowed_signers.
 With --host it makes the key by which root signs for this host, and trusts it
 in /etc/ckpt/allowed_signers. With --attestation-key it makes one by which the
@@ -57,13 +57,14 @@ func (o *keygenOptions) parse(args []string, p sign.Places, s *streams) error {
 	f.StringVarP(&o.path, "output", "o", o.path, "the private key `FILE`; the public half gets .pub")
 	f.StringVar(&o.trust, "allowed-signers", o.trust, "add the key to `FILE`")
 	f.StringVar(&o.name, "principal", o.name, "sign as `NAME`")
-	f.BoolVar(&o.encrypt, "passphrase", false, "ask for a passphrase (of a key in a TPM: a password)")
-	f.BoolVar(&o.inTPM, "in-tpm", false, "make the key in the TPM (ECDSA P-256)")
-	f.BoolVar(&o.p384, "p384", false, "with --in-tpm: on the curve P-384, where the TPM has it")
+	f.BoolVar(&o.encrypt, "passphrase", false, "ask for a passphrase")
+	f.StringVar(&o.tpm, "tpm", os.Getenv("CKPT_TPM"), "make the key in the TPM (ECDSA P-256): in the default one, or `WHERE`, a device, a unix socket or HOST:PORT")
+	f.Lookup("tpm").NoOptDefVal = defaultKey
+	auth := f.Bool("auth", false, "with --tpm: ask for a password, which the TPM will want")
+	f.BoolVar(&o.p384, "p384", false, "with --tpm: on the curve P-384, where the TPM has it")
 	pcrs := f.String("pcrs", "", "bind it to the present values of `PCRS` of the TPM, as 0,7; of an attestation key: print a line for these")
 	f.BoolVar(&o.host, "host", false, "make root's key for ckpt --sign --class=host")
 	f.BoolVar(&o.attest, "attestation-key", false, "make a key in the TPM for ckpt --attest")
-	f.StringVar(&o.tpm, "tpm", os.Getenv("CKPT_TPM"), "the TPM: a device, a unix socket or `HOST:PORT`")
 	if err := parse(f, args, "no arguments", 0, 0); err != nil {
 		return err
 	}
@@ -71,15 +72,20 @@ func (o *keygenOptions) parse(args []string, p sign.Places, s *streams) error {
 	if o.pcrs, err = pcrList(*pcrs); err != nil {
 		return err
 	}
+	if o.tpm == defaultKey {
+		o.tpm = os.Getenv("CKPT_TPM")
+	}
+	o.inTPM = f.Changed("tpm") && !o.attest
+	o.encrypt = o.encrypt || *auth
 	switch {
-	case o.attest && (o.inTPM || o.host):
-		return cli.Misuse("--attestation-key excludes --in-tpm and --host")
+	case o.attest && o.host:
+		return cli.Misuse("--attestation-key excludes --host")
 	case o.attest && f.Changed("allowed-signers"):
 		return cli.Misuse("an attestation key makes no signatures that a list of signers could trust")
 	case len(o.pcrs) > 0 && !o.inTPM && !o.attest:
 		return cli.Misuse("--pcrs is for a key in the TPM")
-	case o.p384 && !o.inTPM:
-		return cli.Misuse("--p384 is for a key --in-tpm")
+	case o.p384 && !o.inTPM, *auth && !o.inTPM && !o.attest:
+		return cli.Misuse("--p384 and --auth are for a key in the TPM (--tpm)")
 	}
 	return o.defaults(p, f)
 }

@@ -17,7 +17,7 @@ func tpmAdvice(err error) error {
 		{sign.ErrTPMLockout, "it takes passwords again after a while, or after tpm2_dictionarylockout --clear-lockout"},
 		{sign.ErrTPMPolicy, "the machine booted otherwise than when the key was made: boot as before, or make a new key with ckpt keygen"},
 		{sign.ErrTPMBusy, "try again; another program may be using it"},
-		{sign.ErrTPMKey, "a key in a TPM is of use on that machine only, until its TPM is cleared: ckpt keygen --in-tpm makes one"},
+		{sign.ErrTPMKey, "a key in a TPM is of use on that machine only, until its TPM is cleared: ckpt keygen --tpm makes one"},
 	} {
 		if errors.Is(err, known.is) {
 			return cli.WithHint(err, "%s", known.text)

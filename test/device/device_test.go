@@ -56,7 +56,7 @@ func inside() error {
 	if err != nil {
 		return err
 	}
-	if _, err := run(cli.OK, "", "ckpt", "keygen", "--in-tpm", "--pcrs=0,7"); err != nil {
+	if _, err := run(cli.OK, "", "ckpt", "keygen", "--tpm", "--pcrs=0,7"); err != nil {
 		return err
 	}
 	line, err := run(cli.OK, "", "ckpt", "keygen", "--attestation-key")
@@ -100,7 +100,7 @@ func occupied() (chan error, error) {
 	done := make(chan error, 1)
 	go func() {
 		defer other.Close()
-		_, err := run(cli.Failure, "TPM busy: another program has", "ckpt", "keygen", "--in-tpm", "--tpm=/dev/tpm0", "-o", "/tmp/key")
+		_, err := run(cli.Failure, "TPM busy: another program has", "ckpt", "keygen", "--tpm=/dev/tpm0", "-o", "/tmp/key")
 		done <- err
 	}()
 	return done, nil

@@ -101,7 +101,7 @@ func TestAttest(t *testing.T) {
 	t.Parallel()
 	a := &attested{job: fixture(t, "tiny")}
 	a.env, a.home = softTPM(t)
-	a.run(cli.OK, "ckpt", "keygen", "--in-tpm")
+	a.run(cli.OK, "ckpt", "keygen", "--tpm")
 	line := a.run(cli.OK, "ckpt", "keygen", "--attestation-key", "--pcrs=0-4,16").Stdout
 	if !strings.Contains(line, " pcrs=sha256:0,1,2,3,4,16 digest=") {
 		t.Fatalf("keygen says %q", line)

@@ -71,3 +71,9 @@ func (w *standing) drop() error {
 	w.lent, w.links, w.suid = false, 0, false
 	return kernelio.Drop(w.caller.UID.Real, w.caller.GID.Real, w.caller.Groups, 0)
 }
+
+// root says whether the caller is the machine's root by herself.
+func (w *standing) root() (bool, error) {
+	initial, err := kernelio.InInitialUserNS()
+	return initial && !w.lent && w.caller.UID.Real == 0 && w.caller.UID.Effective == 0, err
+}

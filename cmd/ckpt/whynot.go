@@ -28,10 +28,6 @@ func notAllowed(root int, err error) error {
 			return cli.WithHint(cli.Fail(cli.NotAllowed, "%s may not be traced: %s", processName(pid), why), hint, root)
 		}
 	}
-	if own, e := kernelio.OwnCredentials(); e == nil && !own.Effective.Has(capCheckpointRestore) && !own.Effective.Has(capSysAdmin) {
-		return cli.WithHint(cli.Fail(cli.NotAllowed, "%w\nthe kernel shows what a process has mapped only to root, or with CAP_CHECKPOINT_RESTORE", err),
-			asRoot, root)
-	}
 	return cli.WithHint(cli.Fail(cli.NotAllowed, "%w", err),
 		"a security module, a seccomp filter or another user namespace may forbid it; root of the initial namespace may dump process %d", root)
 }
@@ -66,8 +62,11 @@ func whyNot(pid int) (why, hint string) {
 		return "it holds capabilities that you lack", asRoot
 	case !dumpable(dir, st):
 		return "it is not dumpable: it has read secrets or changed its user, and keeps others out (prctl(2), PR_SET_DUMPABLE)", asRoot
-	case scope > 0:
-		return fmt.Sprintf("only its ancestors may trace it (kernel.yama.ptrace_scope is %d)", scope), asRoot
+	case scope == 2:
+		return "it takes CAP_SYS_PTRACE to trace any process (kernel.yama.ptrace_scope is 2)", asRoot
+	case scope == 1:
+		return "only its ancestors may trace it, and whom it named itself by prctl(PR_SET_PTRACER) (kernel.yama.ptrace_scope is 1)",
+			asRoot + "; or let everybody trace their own again: sysctl kernel.yama.ptrace_scope=0"
 	}
 	return "", ""
 }

@@ -26,9 +26,9 @@ func TestOtherKernels(t *testing.T) {
 	for name, release := range releases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := vm.Run(t, vm.Machine{Files: files, Argv: []string{"/bin/kernel", "-test.v", "-test.run", "^(TestInterfaces|TestTries|TestProbes|TestCycle)$"},
+			r := vm.Run(t, vm.Machine{Files: files, Argv: []string{"/bin/kernel", "-test.v", "-test.run", "^(TestInterfaces|TestTries|TestProbes|TestCycle|TestYama)$"},
 				Env: []string{exeLinkAt + "=/bin/exelink", inMachine + "=" + name}, Release: release, Limit: 3 * time.Minute})
-			if r.Status != 0 || strings.Count(r.Output, "--- PASS") < 4 {
+			if r.Status != 0 || strings.Count(r.Output, "--- PASS") < 5 {
 				t.Errorf("status %d:\n%s", r.Status, r.Output)
 			}
 			t.Logf("%s", r.Output)
@@ -96,4 +96,50 @@ func TestCycle(t *testing.T) {
 		run(t, nil, "/", "/bin/rstr", "--verify", "--detach", image)
 		reach(t, status, was+3)
 	}
+}
+
+// TestYama raises kernel.yama.ptrace_scope level by level, which goes one way only: what ckpt says of each.
+func TestYama(t *testing.T) {
+	if os.Getenv(inMachine) == "" {
+		return // few hosts have it, and none could be left with it
+	}
+	dir, err := os.MkdirTemp("/tmp", "yama")
+	if err == nil {
+		err = os.Chown(dir, user, user)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := filepath.Join(dir, "status")
+	cmd := exec.Command("/bin/fixture", status, dir)
+	cmd.SysProcAttr, cmd.Dir = worn["without"], "/"
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	reach(t, status, 3)
+	dump := func(who, image string) (string, error) {
+		c := exec.Command("/bin/ckpt", "-f", "-o", filepath.Join(dir, image), itoa(cmd.Process.Pid))
+		c.SysProcAttr, c.Env = worn[who], []string{"HOME=" + dir}
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	for _, level := range []struct {
+		scope, says string
+		root        bool
+	}{{"0", "", true}, {"1", "ancestors", true}, {"2", "takes CAP_SYS_PTRACE", true}, {"3", "until the next boot", false}} {
+		if err := os.WriteFile("/proc/sys/kernel/yama/ptrace_scope", []byte(level.scope), 0); err != nil {
+			t.Fatal(err)
+		}
+		said, err := dump("without", "hers")
+		if level.says == "" && err != nil || level.says != "" && (err == nil || !strings.Contains(said, level.says)) {
+			t.Errorf("at %s: %v, %s", level.scope, err, said)
+		}
+		if said, err := dump("root", "roots"); (err == nil) != level.root || err != nil && !strings.Contains(said, level.says) {
+			t.Errorf("root at %s: %v, %s", level.scope, err, said)
+		}
+	}
+	if err := os.Remove(status); err != nil {
+		t.Fatal(err)
+	}
+	reach(t, status, 1) // it goes on
 }

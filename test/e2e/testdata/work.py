@@ -5,8 +5,8 @@ from multiprocessing import Pipe, Process
 
 
 def worker(conn):
-    while True:
-        conn.send(hashlib.sha256(conn.recv()).digest())
+    while (state := conn.recv()) is not None:
+        conn.send(hashlib.sha256(state).digest())
 
 
 def main(steps):
@@ -31,6 +31,9 @@ def main(steps):
     with open("result", "w") as f:
         f.write(state.hex())
     print("end", flush=True)
+    for here, _ in pairs:
+        here.send(None)
+    os._exit(0)  # what python does at its end, it does to PIDs that it has noted, which may be others now
 
 
 main(int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ.get("STEPS", "600")))

@@ -14,8 +14,8 @@ import (
 	"github.com/ckptool/ckpt/test/harness"
 )
 
-// TestDemoJVM runs what "make demo-jvm" runs, which fails by itself if a restored service is not ten times as fast to its first answer as one
-// that starts. It is not parallel: it measures.
+// TestDemoJVM runs what "make demo-jvm" runs: a java service answers after its restore as before, and no right is left in it. How much
+// faster that is than a cold start, the demo says; no test depends on it.
 func TestDemoJVM(t *testing.T) {
 	res := runs(t, harness.Command{Argv: []string{filepath.Join(shared.Root, "testdata/demo/jvm"), filepath.Dir(shared.tool("ckpt"))},
 		Env: append(os.Environ(), "DEMO_PORT="+freePort(t)), Limit: 5 * time.Minute})

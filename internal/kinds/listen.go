@@ -191,14 +191,24 @@ func planListen(r listenRecord, h *kind.Host) []plan.Step {
 		steps = append(steps, r.bindPath(h))
 	}
 	listen := plan.Call{Nr: unix.SYS_LISTEN, Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Backlog)}, Ret: plan.Exactly(0)}
-	stage := plan.Arm
+	step := plan.Step{Stage: plan.Arm, Text: fmt.Sprintf("listen at %v", r.Socket.Local)}
 	if r.Socket.Sort.isUnix() {
 		listen.In, listen.Args[0] = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, plan.Int(r.FD)
-		if r.Peer.UID != h.Caller.UID.Effective || r.Peer.GID != h.Caller.GID.Effective {
-			stage = plan.Seal // by then the task has its own credentials
+		if step.Needs = r.peerNeeds(h); len(step.Needs) > 0 {
+			step.Stage = plan.Seal // by then the task has its own credentials
 		}
 	}
-	return append(steps, plan.Step{Stage: stage, Text: fmt.Sprintf("listen at %v", r.Socket.Local), Ops: []plan.Op{listen}})
+	step.Ops = []plan.Op{listen}
+	return append(steps, step)
+}
+
+// peerNeeds are for a socket that tells those who connect that somebody else
+// than the caller listens (SO_PEERCRED, unix(7)).
+func (r listenRecord) peerNeeds(h *kind.Host) (n needList) {
+	const why = "who connects is told that this one listens"
+	n.addIf(r.Peer.UID != h.Caller.UID.Effective, fmt.Sprintf("open-as:%d", r.Peer.UID), why)
+	n.addIf(r.Peer.GID != h.Caller.GID.Effective, fmt.Sprintf("gid:%d", r.Peer.GID), why)
+	return n
 }
 
 // bindPath binds a unix socket to its path, as late as it can: a restore that

@@ -77,7 +77,7 @@ arm: listen at "/run/x"; task 2 listen
 			Socket: socketRecord{Sort: stream, Local: sockAddr{Name: []byte("x"), Abstract: true}}}, `
 create: make a socket; tool socket -> file 9
 create: bind it to @"x"; tool bind
-seal: listen at @"x"; task 2 listen
+seal: listen at @"x" [open-as:7]; task 2 listen
 `},
 		"reserved port": {Listen(), &listenRecord{Task: 2, FD: 5,
 			Socket: socketRecord{Sort: socketSort{unix.AF_INET, unix.SOCK_STREAM, 6}, Local: sockAddr{IP: []byte{1, 2, 3, 4}, Port: 80}}}, `

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,7 +42,9 @@ func TestFixtures(t *testing.T) {
 }
 
 // restless are fixtures in which children and threads come and go.
-func restless(name string) bool { return name == "syscalls" || name == "vforks" || name == "renumber" }
+func restless(name string) bool {
+	return slices.Contains([]string{"syscalls", "vforks", "renumber", "cleartid", "sig_actions"}, name)
+}
 
 // TestOtherName: an open file whose name was removed comes back by another name that it has in the same directory. Its link in /proc says so.
 func TestOtherName(t *testing.T) {

@@ -131,6 +131,7 @@ func (f *Frozen) late(fresh []*Thread, free *freed, deadline time.Time) (rest []
 	if time.Now().After(deadline) {
 		return nil, fresh[0].late()
 	}
+	free.looks++
 	for _, t := range fresh {
 		if errors.Is(t.ended(), ErrGone) {
 			f.drop(t)
@@ -138,7 +139,7 @@ func (f *Frozen) late(fresh []*Thread, free *freed, deadline time.Time) (rest []
 		}
 		rest = append(rest, t)
 		if inVfork(t.tid) {
-			if err := free.children(f, t, fresh); err != nil {
+			if err := free.helpers(f, t, fresh); err != nil {
 				return nil, err
 			}
 		}
@@ -179,35 +180,47 @@ func (f *Frozen) drop(t *Thread) {
 }
 
 // freed are threads that were stopped and run on until the one that waits for
-// them in vfork has stopped. They may call vfork themselves.
-type freed map[*Thread]*Thread
+// a child in vfork has stopped. They may call vfork themselves.
+type freed struct {
+	until map[*Thread]*Thread // the one that waits, by the one that runs
+	looks int                 // how often somebody was found waiting
+}
 
-// children lets the stopped threads of t's children run. Those that a signal
-// stopped stay so: t waits for whoever lets them go on.
-func (free *freed) children(f *Frozen, t *Thread, running []*Thread) error {
+// narrowLooks is how often only descendants are let go: the child itself, and
+// whomever it may wait for in wait(2). After that it is everybody, since the
+// child may wait for anything, such as a pipe.
+const narrowLooks = 5
+
+// helpers lets the stopped threads run that t's child may need to come to its
+// execve or its end. Those that a signal stopped stay so: t waits for whoever
+// lets them go on.
+func (free *freed) helpers(f *Frozen, t *Thread, running []*Thread) error {
 	for _, c := range f.Threads {
-		if c.stop.Kind != StopEvent || slices.Contains(running, c) || !isChild(c.PID(), t.PID()) {
+		if c.stop.Kind != StopEvent || slices.Contains(running, c) {
+			continue
+		}
+		if free.looks <= narrowLooks && !descends(c.PID(), t.PID()) {
 			continue
 		}
 		if err := c.resume(0); err != nil && !errors.Is(err, ErrGone) {
 			return err
 		}
-		if *free == nil {
-			*free = freed{}
+		if free.until == nil {
+			free.until = map[*Thread]*Thread{}
 		}
-		(*free)[c] = t
+		free.until[c] = t
 	}
 	return nil
 }
 
 // catch interrupts those whose parent is stopped, or has ended, and returns
 // them. The others go on from whatever stops them meanwhile.
-func (free freed) catch(f *Frozen, running []*Thread) (back []*Thread, err error) {
-	for c, t := range free {
+func (free *freed) catch(f *Frozen, running []*Thread) (back []*Thread, err error) {
+	for c, t := range free.until {
 		if slices.Contains(running, t) {
 			err = free.goOn(f, c)
 		} else {
-			delete(free, c)
+			delete(free.until, c)
 			back = append(back, c)
 			err = c.interrupt()
 		}
@@ -219,26 +232,35 @@ func (free freed) catch(f *Frozen, running []*Thread) (back []*Thread, err error
 }
 
 // goOn lets a freed thread run again if something has stopped it.
-func (free freed) goOn(f *Frozen, c *Thread) error {
+func (free *freed) goOn(f *Frozen, c *Thread) error {
 	ev, stopped, err := c.poll()
 	switch {
 	case errors.Is(err, ErrGone):
-		delete(free, c)
+		delete(free.until, c)
 		f.drop(c)
 		return nil
 	case err != nil || !stopped:
 		return err
 	case ev.Event == unix.PTRACE_EVENT_STOP && ev.Signal != int(unix.SIGTRAP):
-		delete(free, c)
+		delete(free.until, c)
 		_, err := c.arrive(ev) // stopped by a signal, and so it stays
 		return err
 	}
 	return c.pass(ev)
 }
 
-func isChild(pid, of int) bool {
-	st, err := readStatus(pid)
-	return err == nil && st.parent == of
+// descends says whether of is above pid.
+func descends(pid, of int) bool {
+	for pid > 1 {
+		st, err := readStatus(pid)
+		if err != nil {
+			return false
+		}
+		if pid = st.parent; pid == of {
+			return true
+		}
+	}
+	return false
 }
 
 // inVfork says whether the task sleeps in vfork(2) or a clone(2) with

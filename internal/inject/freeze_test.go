@@ -116,9 +116,9 @@ func TestToolKilledWhileStopped(t *testing.T) {
 }
 
 // A child of vfork that has not called execve yet keeps its parent from
-// stopping; it must be let go until it does.
+// stopping; it must be let go until it does, with those for whom it waits.
 func TestFreezeVfork(t *testing.T) {
-	for _, mode := range []string{"vfork", "vfork-nested"} {
+	for _, mode := range []string{"vfork", "vfork-nested", "vfork-waits", "vfork-listens"} {
 		t.Run(mode, func(t *testing.T) { freezeVfork(t, mode) })
 	}
 }

@@ -67,6 +67,46 @@ static void vforks_nested(long ms)
 	}
 }
 
+// A child of vfork waits for a program of its own to end.
+static void vforks_waiting(const char *command)
+{
+	say("ok\n");
+	for (;;) {
+		pid_t p = vfork();
+		if (p == 0) {
+			pid_t q = vfork();
+			if (q == 0) {
+				execl("/bin/sh", "sh", "-c", command, NULL);
+				_exit(1);
+			}
+			_exit(waitpid(q, NULL, 0) != q);
+		}
+		waitpid(p, NULL, 0);
+	}
+}
+
+// A child of vfork waits for a word of its grandparent.
+static void vforks_listening(void)
+{
+	int fd[2];
+	char word;
+	if (pipe(fd))
+		exit(1);
+	if (fork() != 0) {
+		say("ok\n");
+		for (;; write(fd[1], "x", 1))
+			nap(150);
+	}
+	for (;;) {
+		pid_t p = vfork();
+		if (p == 0) {
+			read(fd[0], &word, 1);
+			_exit(0);
+		}
+		waitpid(p, NULL, 0);
+	}
+}
+
 static void *nothing(void *arg)
 {
 	nap(1);
@@ -177,6 +217,10 @@ int main(int argc, char **argv)
 		vforks(1000000000);
 	if (!strcmp(mode, "vfork-nested"))
 		vforks_nested(150);
+	if (!strcmp(mode, "vfork-waits"))
+		vforks_waiting("sleep 0.2");
+	if (!strcmp(mode, "vfork-listens"))
+		vforks_listening();
 	if (!strcmp(mode, "spawn"))
 		spawn();
 	if (!strcmp(mode, "zombie"))

@@ -112,7 +112,7 @@ func listenUnix(t *testing.T, name string, sort int) int {
 
 func TestListenUnix(t *testing.T) {
 	dir := t.TempDir()
-	for name, path := range map[string]string{"path": filepath.Join(dir, "sock"), "abstract": "@ckpt test " + filepath.Base(dir)} {
+	for name, path := range map[string]string{"path": filepath.Join(dir, "sock"), "abstract": "@ckpt test " + dir} {
 		w := newWorld(t)
 		fd := listenUnix(t, path, unix.SOCK_STREAM)
 		if path[0] == '/' {

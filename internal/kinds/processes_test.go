@@ -197,7 +197,8 @@ func rounded(record any) string {
 func runPart(t *testing.T, name, given string) (text, body string) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestProcessPart$", "-test.v")
-	cmd.Env = append(os.Environ(), partVariable+"="+name, partRecord+"="+given)
+	cmd.Env = append(os.Environ(), partVariable+"="+name, partRecord+"="+given,
+		"GODEBUG=asyncpreemptoff=1") // or else the runtime sends itself signals, whose actions may be another process's
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -68,7 +68,7 @@ var layers = []layer{
 	{"internal/restore", []string{"pkg/image", "pkg/verify", "internal/kind", "internal/plan", "internal/abi",
 		"internal/kernelio", "internal/inject", "internal/calls", "pkg/credmap", "internal/policy"},
 		"the engine knows no kind by name and takes only what was verified"},
-	{"internal/cli", []string{"pkg/image", "pkg/verify"},
+	{"internal/cli", []string{"pkg/image", "pkg/verify", "internal/kernelio"},
 		"turns errors into messages and exit codes; it decides nothing"},
 }
 

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +11,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
+	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
 // errInterrupted: somebody ended the prompt by a signal.
@@ -32,35 +34,37 @@ func Passphrase(what string) ([]byte, error) {
 		return askpass(prompt)
 	}
 	defer tty.Close()
-	fmt.Fprint(tty, prompt)
 	defer fmt.Fprintln(tty)
-	return hidden(tty)
+	return hidden(tty, prompt)
 }
 
-// hidden reads a line that the terminal does not show. A signal that would end
-// the program ends the prompt instead, so that the terminal shows again what is
-// typed next.
-func hidden(tty *os.File) ([]byte, error) {
-	was, err := term.GetState(int(tty.Fd()))
+// hidden reads a line that the terminal does not show, from the first letter
+// after the prompt on. A signal that would end the program ends the prompt
+// instead, so that the terminal shows again what is typed next.
+func hidden(tty *os.File, prompt string) ([]byte, error) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	show, err := kernelio.HideTyping(int(tty.Fd()))
 	if err != nil {
 		return nil, err
 	}
+	defer show()
+	fmt.Fprint(tty, prompt)
 	type answer struct {
 		line []byte
 		err  error
 	}
-	signals, answers := make(chan os.Signal, 1), make(chan answer, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(signals)
+	answers := make(chan answer, 1)
 	go func() {
-		line, err := term.ReadPassword(int(tty.Fd()))
-		answers <- answer{line, err}
+		line, err := bufio.NewReader(tty).ReadBytes('\n')
+		answers <- answer{bytes.TrimRight(line, "\r\n"), err}
 	}()
 	select {
 	case a := <-answers:
 		return a.line, a.err
 	case <-signals:
-		return nil, errors.Join(errInterrupted, term.Restore(int(tty.Fd()), was))
+		return nil, errInterrupted
 	}
 }
 

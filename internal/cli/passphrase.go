@@ -10,8 +10,8 @@ import (
 	"os/signal"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	"github.com/ckptool/ckpt/internal/kernelio"
+	"golang.org/x/sys/unix"
 )
 
 // errInterrupted: somebody ended the prompt by a signal.

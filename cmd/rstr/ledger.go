@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -26,7 +27,43 @@ func (o *options) consume(img *verify.Image, now time.Time, s *cli.Speaker) erro
 	if err != nil {
 		return err
 	}
-	return consumeIn(dir, owner, o.use(img, now), rule, s)
+	e := o.use(img, now)
+	if err := consumeIn(dir, owner, e, rule, s); err != nil {
+		return err
+	}
+	o.claimed = &claim{dir, owner, e}
+	return nil
+}
+
+// claim is a restore that was written down before anything of it was made.
+type claim struct {
+	dir   string
+	owner uint32
+	entry verify.Entry
+}
+
+// takeBack writes down that the restore came to nothing, which is certain as
+// long as it has not committed: none of the tree ever ran. So what was wrong
+// with a host uses up no image. A rstr that is killed can't do so: that counts.
+func (o *options) takeBack() error {
+	c := o.claimed
+	if c == nil {
+		return nil
+	}
+	o.claimed = nil
+	err := o.who.asRoot(func() error { return c.takeBack() })
+	if err != nil {
+		return fmt.Errorf("and the image counts as restored, though it was not: %w", err)
+	}
+	return nil
+}
+
+func (c *claim) takeBack() error {
+	l, err := host.OpenLedger(c.dir, c.owner)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.TakeBack(c.entry), l.Close())
 }
 
 // foresee says what the ledger will have against a restore, and writes nothing.

@@ -50,6 +50,7 @@ type options struct {
 	maps             maps
 	blindly          bool      // --trust-unsigned
 	inside           *resident // this is the init of the tree's PID namespace
+	claimed          *claim    // what the ledger says of the restore under way; nil: nothing
 }
 
 // ownTrust stands for --verify without a file. No file has such a name.

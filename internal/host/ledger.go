@@ -161,6 +161,20 @@ func (l *LedgerFile) Consume(e verify.Entry, r verify.Rule) error {
 	return nil
 }
 
+// TakeBack writes down that a restore which was consumed came to nothing: none of
+// its tree ever ran. Errors are those of verify.Ledger.MayTakeBack, or the file
+// system's; the restore counts then.
+func (l *LedgerFile) TakeBack(e verify.Entry) error {
+	e.Back = true
+	if err := l.ledger.MayTakeBack(e); err != nil {
+		return err
+	}
+	if err := l.write(e); err != nil {
+		return fmt.Errorf("write ledger %q: %w", l.file.Name(), err)
+	}
+	return nil
+}
+
 func (l *LedgerFile) write(e verify.Entry) error {
 	// What a crash left behind the last whole record goes first.
 	if err := l.file.Truncate(int64(l.good)); err != nil {

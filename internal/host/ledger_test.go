@@ -66,6 +66,37 @@ func TestLedgerRemembers(t *testing.T) {
 	}
 }
 
+// A restore that came to nothing is none.
+func TestLedgerTakesBack(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "ckpt")
+	once := verify.Rule{Once: true}
+	for _, last := range []bool{false, false, true} {
+		l := mustOpen(t, dir)
+		if err := l.Consume(anEntry(1), once); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if l = mustOpen(t, dir); last {
+			if err := l.Consume(anEntry(1), once); !errors.Is(err, verify.ErrConsumed) {
+				t.Error(err)
+			}
+			return
+		}
+		if err := l.TakeBack(anEntry(1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.TakeBack(anEntry(1)); !errors.Is(err, verify.ErrLedger) {
+			t.Errorf("twice: %v", err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Of many restores of one image at one time, exactly one goes through.
 func TestOneOfManyConsumes(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,7 @@ type Entry struct {
 	When     time.Time // of the restore, to the second
 	Caller   uint32    // its real uid
 	Override bool      // somebody insisted, against Once or NoRollback
+	Back     bool      // the caller's last restore of Manifest came to nothing: it counts no more
 }
 
 // Entry is what a ledger is to remember of restoring i.
@@ -52,7 +53,8 @@ func (i *Image) Rule() Rule {
 // Ledger is what was restored on this host, in order.
 type Ledger struct {
 	entries []Entry
-	sum     [32]byte // chain value of the last record
+	void    map[int]bool // entries that were taken back
+	sum     [32]byte     // chain value of the last record
 }
 
 // Entries are what the ledger remembers, oldest first. Do not change them.
@@ -71,12 +73,53 @@ func (l *Ledger) Judge(e Entry, r Rule) error {
 // Against says which earlier restore forbids e, overridden or not. Errors wrap
 // ErrConsumed or ErrRollback.
 func (l *Ledger) Against(e Entry, r Rule) error {
-	for _, old := range l.entries {
+	for i, old := range l.entries {
+		if old.Back || l.void[i] {
+			continue
+		}
 		if err := old.against(e, r); err != nil {
 			return fmt.Errorf("%w, at %s by uid %d", err, stamp(old.When), old.Caller)
 		}
 	}
 	return nil
+}
+
+// MayTakeBack says whether an entry that is Back can be written: there is room,
+// and something to take back. Errors wrap ErrLedger.
+func (l *Ledger) MayTakeBack(e Entry) error {
+	switch {
+	case len(l.entries) >= MaxEntries:
+		return fmt.Errorf("%w: full, with %d entries", ErrLedger, len(l.entries))
+	case l.claim(e) < 0:
+		return fmt.Errorf("%w: uid %d has no restore of this image to take back", ErrLedger, e.Caller)
+	}
+	return nil
+}
+
+// claim is the entry that e takes back, the last one that counts; -1: none.
+func (l *Ledger) claim(e Entry) int {
+	for i := len(l.entries) - 1; i >= 0; i-- {
+		if old := &l.entries[i]; old.Manifest == e.Manifest && old.Caller == e.Caller && !old.Back && !l.void[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+// add remembers an entry. One that takes back nothing is no entry.
+func (l *Ledger) add(e Entry) bool {
+	if e.Back {
+		i := l.claim(e)
+		if i < 0 {
+			return false
+		}
+		if l.void == nil {
+			l.void = map[int]bool{}
+		}
+		l.void[i] = true
+	}
+	l.entries = append(l.entries, e)
+	return true
 }
 
 func (l *Ledger) room(e Entry) error {

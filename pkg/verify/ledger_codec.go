@@ -11,11 +11,14 @@ import (
 // A ledger is a header and records of one size, little endian:
 //
 //	0 manifest[32] | 32 lineage[16] | 48 serial u64 | 56 seconds u64 | 64 caller u32 |
-//	68 override u32 (0, 1) | 72 zero[24] | 96 SHA-256 of the chain value before and bytes 0 to 96
+//	68 sort u32 | 72 zero[24] | 96 SHA-256 of the chain value before and bytes 0 to 96
 //
 // The chain value of the empty ledger is the SHA-256 of the header. A record is
 // synced before it counts, so one that is torn by a crash, which can only be the
 // last, was never acted on and is dropped. Any other damage refuses the ledger.
+//
+// A record is of a restore (sort 0), of one that somebody insisted on (1), or of
+// the end of one that came to nothing (2).
 const (
 	ledgerHeader = "ckpt ledger v1\n\n"
 	recordBody   = 96
@@ -53,25 +56,28 @@ func ParseLedger(b []byte) (l *Ledger, good int, err error) {
 
 func (l *Ledger) read(b []byte) error {
 	sum := l.chain(b[:recordBody])
-	override := binary.LittleEndian.Uint32(b[68:])
+	sort := binary.LittleEndian.Uint32(b[68:])
 	switch {
 	case !bytes.Equal(sum[:], b[recordBody:]):
 		return fmt.Errorf("wrong checksum")
-	case override > 1 || !bytes.Equal(b[72:recordBody], make([]byte, recordBody-72)):
+	case sort > 2 || !bytes.Equal(b[72:recordBody], make([]byte, recordBody-72)):
 		return fmt.Errorf("unknown field in use")
 	}
 	l.sum = sum
-	l.entries = append(l.entries, Entry{
+	known := l.add(Entry{
 		Manifest: Digest(b[:32]), Lineage: [16]byte(b[32:48]), Serial: binary.LittleEndian.Uint64(b[48:]),
 		When:   time.Unix(int64(binary.LittleEndian.Uint64(b[56:])), 0),
-		Caller: binary.LittleEndian.Uint32(b[64:]), Override: override == 1,
+		Caller: binary.LittleEndian.Uint32(b[64:]), Override: sort == 1, Back: sort == 2,
 	})
+	if !known {
+		return fmt.Errorf("it takes back what is not there")
+	}
 	return nil
 }
 
 func (l *Ledger) chain(body []byte) [32]byte { return sha256.Sum256(append(l.sum[:], body...)) }
 
-// Append remembers e and returns the bytes that a file of good bytes must get for
+// Append remembers e, which Judge or MayTakeBack let pass, and returns the bytes that a file of good bytes must get for
 // it, the header included where good is 0.
 func (l *Ledger) Append(e Entry, good int) []byte {
 	b := make([]byte, 0, len(ledgerHeader)+recordSize)
@@ -83,13 +89,19 @@ func (l *Ledger) Append(e Entry, good int) []byte {
 	b = binary.LittleEndian.AppendUint64(b, e.Serial)
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.When.Unix()))
 	b = binary.LittleEndian.AppendUint32(b, e.Caller)
-	override := uint32(0)
-	if e.Override {
-		override = 1
-	}
-	b = binary.LittleEndian.AppendUint32(b, override)
+	b = binary.LittleEndian.AppendUint32(b, e.sort())
 	b = append(b, make([]byte, recordBody-(len(b)-start))...)
 	l.sum = l.chain(b[start:])
-	l.entries = append(l.entries, e)
+	l.add(e)
 	return append(b, l.sum[:]...)
+}
+
+func (e Entry) sort() uint32 {
+	switch {
+	case e.Back:
+		return 2
+	case e.Override:
+		return 1
+	}
+	return 0
 }

@@ -62,10 +62,58 @@ func TestLedgerRules(t *testing.T) {
 	}
 }
 
+// A restore that came to nothing doesn't count, and nobody takes back more than there was.
+func TestTakenBack(t *testing.T) {
+	t.Parallel()
+	once := Rule{Once: true}
+	back := func(e Entry) Entry { e.Back = true; return e }
+	one, two := entry(1, 1, 5, 0), entry(2, 1, 7, 1)
+	insists := entry(1, 1, 5, 2)
+	insists.Override = true
+	for name, c := range map[string]struct {
+		has  []Entry
+		want error // for one, once more
+	}{
+		"it stands":                 {[]Entry{one}, ErrConsumed},
+		"taken back":                {[]Entry{one, back(one)}, nil},
+		"and restored then":         {[]Entry{one, back(one), one}, ErrConsumed},
+		"and taken back again":      {[]Entry{one, back(one), one, back(one)}, nil},
+		"another was":               {[]Entry{one, two, back(two)}, ErrConsumed},
+		"of two, one of them":       {[]Entry{one, insists, back(one)}, ErrConsumed},
+		"of two, both":              {[]Entry{one, insists, back(one), back(one)}, nil},
+		"and what came behind that": {[]Entry{one, two, back(one)}, nil},
+	} {
+		l, _, err := ParseLedger(written(c.has...))
+		if err != nil || len(l.Entries()) != len(c.has) {
+			t.Errorf("%s: %d entries, %v", name, len(l.entries), err)
+			continue
+		}
+		if err := l.Judge(entry(1, 1, 5, 3), once); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	l, _, err := ParseLedger(written(one, back(one)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := one
+	other.Caller++
+	for name, e := range map[string]Entry{"twice": one, "what was not restored": two, "another's": other} {
+		if err := l.MayTakeBack(back(e)); !errors.Is(err, ErrLedger) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := new(Ledger).MayTakeBack(back(one)); !errors.Is(err, ErrLedger) {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
 func TestLedgerRoundTripAndTornTail(t *testing.T) {
 	t.Parallel()
 	entries := []Entry{entry(1, 1, 1, 0), entry(2, 1, 2, 1), entry(3, 2, 1<<63, 2)}
 	entries[1].Override = true
+	entries = append(entries, entries[1])
+	entries[3].Override, entries[3].Back = false, true
 	b := written(entries...)
 	for n := range len(b) + 1 {
 		l, good, err := ParseLedger(b[:n])
@@ -149,6 +197,9 @@ func TestFullLedger(t *testing.T) {
 func FuzzLedger(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(written(entry(1, 1, 1, 0), entry(2, 1, 2, 1)))
+	back := entry(2, 1, 2, 1)
+	back.Back = true
+	f.Add(written(entry(1, 1, 1, 0), entry(2, 1, 2, 1), back))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, good, err := ParseLedger(b)
 		if err != nil {

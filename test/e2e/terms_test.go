@@ -26,7 +26,7 @@ func newRealm(t *testing.T) *realm {
 	t.Helper()
 	dir := t.TempDir()
 	script := fmt.Sprintf("set -e; mount -t tmpfs none /var/lib; mount -t tmpfs none %[1]s; mkdir %[1]s/up %[1]s/work; "+
-		"mount -t overlay -o lowerdir=/etc,upperdir=%[1]s/up,workdir=%[1]s/work none /etc; mkdir /etc/ckpt; touch /etc/ckpt/ready; exec sleep 1000", dir)
+		"mount -t overlay -o lowerdir=/etc,upperdir=%[1]s/up,workdir=%[1]s/work none /etc; mkdir -p /etc/ckpt; mount -t tmpfs none /etc/ckpt; touch /etc/ckpt/ready; exec sleep 1000", dir)
 	cmd := exec.Command("unshare", "-m", "sh", "-c", script)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

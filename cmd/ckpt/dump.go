@@ -110,6 +110,8 @@ func (o *dumpOptions) explain(err error) error {
 	var refused *dump.Refused
 	var traced *inject.TracedError
 	switch {
+	case errors.As(err, new(*dump.KilledError)):
+		return err
 	case errors.As(err, &refused):
 		return unsupported(o.pid, refused)
 	case errors.As(err, &traced):

@@ -82,6 +82,7 @@ func (o *options) criteria() (verify.Options, error) {
 		return verify.Options{}, err
 	}
 	vo, err := trust.Options(o.attest)
+	vo.Unclaimed = o.blindly
 	vo.RequireTrusted, vo.Expect, vo.Caller, vo.Now = o.insist, o.expect, o.who.caller.UID.Real, time.Now()
 	return vo, err
 }

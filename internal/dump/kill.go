@@ -43,10 +43,39 @@ type Unreaped struct {
 // its PIDs are free where that is in our hands.
 func (s *session) kill(o Options, r *Report) error {
 	if err := s.signal(unix.SIGKILL); err != nil {
-		return err
+		return &KilledError{err}
 	}
 	s.thaw = nil
 	s.bury()
+	if o.Dead != nil {
+		err := s.confirm(time.Now().Add(goneTime))
+		if err == nil {
+			err = o.Dead()
+		}
+		if err != nil {
+			return &KilledError{err}
+		}
+	}
+	s.awaitNumbers(o, r)
+	return nil
+}
+
+// confirm wants every process of the tree to have ended, as the kernel says: a
+// pidfd can be read when all threads have exited (pidfd_open(2)).
+func (s *session) confirm(deadline time.Time) error {
+	for _, p := range s.procs {
+		if p.zombie {
+			continue
+		}
+		if err := kernelio.WaitDead(p.pidfd, deadline); err != nil {
+			return fmt.Errorf("%s: %w", p.name(), err)
+		}
+	}
+	return nil
+}
+
+// awaitNumbers waits until the numbers of the dead are free.
+func (s *session) awaitNumbers(o Options, r *Report) {
 	start := time.Now()
 	told := false
 	for _, p := range s.procs {
@@ -63,7 +92,6 @@ func (s *session) kill(o Options, r *Report) error {
 			time.Sleep(200 * time.Microsecond)
 		}
 	}
-	return nil
 }
 
 func (p *process) unreaped() Unreaped {

@@ -202,6 +202,34 @@ func TestFailuresLeaveTheTreeAlone(t *testing.T) {
 	}
 }
 
+// TestDeadIsDead: who wants to know of a tree's death is told when all of it is dead and its image is whole, and what fails then says that there is
+// no tree any more.
+func TestDeadIsDead(t *testing.T) {
+	pid := victim(t, ticks)
+	below, err := kernelio.Descendants(pid)
+	if err != nil || len(below) == 0 {
+		t.Fatal(below, err)
+	}
+	var o output
+	told := 0
+	_, err = Run(Options{PID: pid, Table: toys(), After: Kill, Header: image.Header{Class: image.ClassSelf}, Output: o.open, Dead: func() error {
+		told++
+		for _, p := range append([]int{pid}, below...) {
+			// Nothing is left of a process that nobody waits for but this.
+			if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p)); err == nil && !strings.Contains(string(text), "State:\tZ") {
+				t.Errorf("process %d is alive: %s", p, text)
+			}
+		}
+		if _, err := image.Open(bytes.NewReader(o.Bytes()), int64(o.Len())); err != nil || o.committed != 1 {
+			t.Errorf("its image: %v, %d commits", err, o.committed)
+		}
+		return errToy
+	}})
+	if !errors.As(err, new(*KilledError)) || !errors.Is(err, errToy) || told != 1 {
+		t.Errorf("told %d times: %v", told, err)
+	}
+}
+
 // TestAnyNameIsRecorded has a process whose name is no text.
 func TestAnyNameIsRecorded(t *testing.T) {
 	pid := victim(t, `printf '\377\033\n' > /proc/self/comm; sleep 1000 & wait`)

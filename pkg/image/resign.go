@@ -12,13 +12,23 @@ func (r *Reader) WriteSigned(w io.Writer, sigs [][]byte) error {
 	if _, err := io.Copy(w, io.NewSectionReader(r.r, 0, int64(r.foot.manifest))); err != nil {
 		return fmt.Errorf("copying the image: %w", err)
 	}
-	tail, err := appendSignatures(append([]byte(nil), r.manifest...), sigs)
+	_, end, err := r.Signed(sigs)
 	if err != nil {
 		return err
 	}
-	f := r.foot
-	f.sigs = uint32(len(tail) - len(r.manifest))
-	f.total = f.manifest + uint64(len(tail)) + footerSize
-	_, err = w.Write(f.append(tail))
+	_, err = w.Write(append(append([]byte(nil), r.manifest...), end...))
 	return err
+}
+
+// Signed returns what stands in the image from offset at on, where it has sigs
+// in place of its signatures. All before that stays as it is, so that an image
+// can be signed where it lies.
+func (r *Reader) Signed(sigs [][]byte) (at int64, end []byte, err error) {
+	if end, err = appendSignatures(nil, sigs); err != nil {
+		return 0, nil, err
+	}
+	f := r.foot
+	f.sigs = uint32(len(end))
+	f.total = f.manifest + uint64(f.length) + uint64(len(end)) + footerSize
+	return int64(f.manifest + uint64(f.length)), f.append(end), nil
 }

@@ -39,6 +39,10 @@ func TestWriteSigned(t *testing.T) {
 	if !bytes.Equal(got.ManifestBytes(), r.ManifestBytes()) || len(got.Signatures()) != 2 || other.Len() != out.Len()+4+3 {
 		t.Errorf("%d signatures in %d bytes", len(got.Signatures()), other.Len())
 	}
+	at, end, err := r.Signed([][]byte{{1, 2}, {3, 4, 5}})
+	if err != nil || !bytes.Equal(append(append([]byte(nil), out.Bytes()[:at]...), end...), other.Bytes()) {
+		t.Errorf("signed where it lies it is another one: %d bytes from %d on, %v", len(end), at, err)
+	}
 	b, err := got.ReadBlob(m.Blobs[0], 1<<20)
 	if err != nil || !bytes.Equal(b, data) {
 		t.Errorf("%d bytes of data, %v", len(b), err)

@@ -91,7 +91,7 @@ func (c *Checked) claimed(h *image.Header) ([]int, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: class %q", ErrNamespace, h.Class)
 	}
-	open := h.Signer == "" && class == Self
+	open := h.Signer == "" && class == Self || c.o.Unclaimed && len(c.sigs) == 0
 	var fit []int
 	for i, s := range c.sigs {
 		if s.class == Host && class != Host {

@@ -75,6 +75,9 @@ type Options struct {
 	// RequireTrusted refuses what no trust file vouches for. A file of source Extra
 	// implies it.
 	RequireTrusted bool
+	// Unclaimed takes an image without any signature for one that claims none: for
+	// who uses it whoever made it.
+	Unclaimed bool
 	// Expect, when not nil, is the only manifest accepted.
 	Expect *Digest
 	// Caller is the real uid that restores: who must own a trust file of source Own.

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
@@ -13,7 +12,7 @@ import (
 	"github.com/ckptool/ckpt/internal/kinds"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/pkg/image"
-	"github.com/ckptool/ckpt/pkg/sign"
+	"github.com/ckptool/ckpt/pkg/verify"
 	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 )
 
@@ -68,7 +67,13 @@ func (o *dumpOptions) spool(s *streams) (*dump.Report, error) {
 
 // spoolAs does so with root's authority.
 func (o *dumpOptions) spoolAs(s *streams, h image.Header, root bool) (*dump.Report, error) {
-	grant := func(all []dump.Target) error { return mayTake(s.who, all, root, h) }
+	grant := func(all []dump.Target) error {
+		rule, err := mayTake(s.who, all, root, h)
+		if err == nil && rule != nil {
+			err = inputs(rule, h.Options)
+		}
+		return err
+	}
 	// Nobody's process is so much as stopped for who may not dump it.
 	before, err := dump.Targets(o.pid)
 	if err == nil {
@@ -88,41 +93,52 @@ func (o *dumpOptions) spoolAs(s *streams, h image.Header, root bool) (*dump.Repo
 	if err != nil {
 		return nil, err
 	}
-	o.to.path = path
+	late := &lateSeal{path: path, signers: signers}
+	o.to.path = late.unsigned()
 	d := dump.Options{PID: o.pid, Table: kinds.All(), After: dump.Kill, Codec: image.Options{Codec: o.codec}, Header: h, Output: o.to.open, Judge: grant,
-		Sign: func(m []byte) ([][]byte, error) { return sign.All(m, signers...) }}
+		Sign: late.note, Dead: late.sign}
 	r, err := dump.Run(d)
 	if err == nil {
 		_, err = fmt.Fprintln(s.out, name)
 	}
-	return r, err
+	return r, late.explain(err)
 }
 
 // mayTake judges a dump of threads that the caller may not trace. What has more
 // rights than its user takes a rule that names the programs which may be
-// paused: most programs that are set-user-id were never meant to be.
-func mayTake(who *standing, all []dump.Target, root bool, h image.Header) error {
+// paused: most programs that are set-user-id were never meant to be. Root takes
+// no rule.
+func mayTake(who *standing, all []dump.Target, root bool, h image.Header) (rule *policy.DumpRule, err error) {
 	by := "root"
 	if !root {
-		p, err := host.ReadPolicy(host.SystemPolicy)
-		if err != nil {
-			return err
+		if rule, err = ruleFor(who, all); err != nil {
+			return nil, err
 		}
-		people := &host.People{}
-		var why string
-		if by, why = p.MayDump(people.Caller(who.caller.UID.Real, who.caller.GID.Real, who.caller.Groups), policyTargets(all), people); by != "" {
-			by, why = listed(p, by, all)
-		}
-		if by == "" {
-			return cli.Fail(cli.Refused, "%s may not be dumped by you: %s", processName(all[0].PID), why)
-		}
+		by = "rule " + rule.Name
 	}
 	line, err := json.Marshal(map[string]any{"time": time.Now().UTC().Format(time.RFC3339), "result": "dumped", "caller": who.caller.UID.Real,
 		"pid": all[0].PID, "program": cli.Printable(all[0].Program), "image": fmt.Sprintf("%x", h.ID), "by": by})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return host.Audit(host.AuditLog, string(line))
+	return rule, host.Audit(host.AuditLog, string(line))
+}
+
+// ruleFor finds the rule of the policy that lets the caller dump.
+func ruleFor(who *standing, all []dump.Target) (*policy.DumpRule, error) {
+	p, err := host.ReadPolicy(host.SystemPolicy)
+	if err != nil {
+		return nil, err
+	}
+	people := &host.People{}
+	rule, why := p.MayDump(people.Caller(who.caller.UID.Real, who.caller.GID.Real, who.caller.Groups), policyTargets(all), people)
+	if rule != nil {
+		why = unlisted(rule, all)
+	}
+	if why != "" {
+		return nil, cli.Fail(cli.Refused, "%s may not be dumped by you: %s", processName(all[0].PID), why)
+	}
+	return rule, nil
 }
 
 func policyTargets(all []dump.Target) []policy.Target {
@@ -133,17 +149,29 @@ func policyTargets(all []dump.Target) []policy.Target {
 	return out
 }
 
-// listed wants programs in a rule by which threads with more rights than their
+// unlisted wants programs in a rule by which threads with more rights than their
 // user's are dumped.
-func listed(p *policy.Policy, by string, all []dump.Target) (granted, why string) {
-	i := slices.IndexFunc(p.Dump, func(r *policy.DumpRule) bool { return "rule "+r.Name == by })
-	if i >= 0 && len(p.Dump[i].Programs) > 0 {
-		return by, ""
+func unlisted(rule *policy.DumpRule, all []dump.Target) string {
+	if len(rule.Programs) > 0 {
+		return ""
 	}
 	for _, t := range all {
 		if t.UID.Real != 0 && (t.Caps != 0 || t.UID.Effective != t.UID.Real || t.UID.Saved != t.UID.Real || t.GID.Effective != t.GID.Real || t.GID.Saved != t.GID.Real) {
-			return "", fmt.Sprintf("%s lists no programs, and process %d has more rights than its user", by, t.PID)
+			return fmt.Sprintf("rule %s lists no programs, and process %d has more rights than its user", rule.Name, t.PID)
 		}
 	}
-	return by, ""
+	return ""
+}
+
+// inputs has the image say what the files hold that the rule's programs read: if
+// one is another at the restore, the programs know what is no longer so.
+func inputs(rule *policy.DumpRule, options map[string]string) error {
+	for _, path := range rule.Reads() {
+		is, err := host.Input(path)
+		if err != nil {
+			return fmt.Errorf("rule %s: %w", rule.Name, err)
+		}
+		options[verify.InputOption+path] = is
+	}
+	return nil
 }

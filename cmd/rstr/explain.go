@@ -53,9 +53,7 @@ func (o *options) unmet(e *restore.NeedsError, v verify.Verdict) error {
 	if !v.Signed {
 		lines = append(lines, "the image is not signed")
 	}
-	for _, why := range v.Reasons {
-		lines = append(lines, why.Error())
-	}
+	lines = append(lines, o.reasons(v)...)
 	if v.Grants {
 		lines = append(lines, nearest(e)...)
 	}
@@ -73,6 +71,18 @@ func (o *options) unmet(e *restore.NeedsError, v verify.Verdict) error {
 		err = cli.WithHint(err, "--trust-unsigned gives it all that it asks for, whoever made it")
 	}
 	return err
+}
+
+// reasons say why nobody trusts the image, as whoever could read the trust files
+// found out.
+func (o *options) reasons(v verify.Verdict) (lines []string) {
+	if o.inside != nil && o.inside.facts.UserNS {
+		return o.inside.facts.Reasons
+	}
+	for _, why := range v.Reasons {
+		lines = append(lines, why.Error())
+	}
+	return lines
 }
 
 // nearest says what kept the policy from granting.

@@ -35,6 +35,9 @@ type insideFacts struct {
 	Bounding abi.CapSet
 	Dir      string // the caller's, where rstr has left it
 	Room     int    // all numbers of the tree are below; 0: none is in the way
+	// Reasons say why nobody trusts the image: from there, root's files look like
+	// nobody's.
+	Reasons []string
 }
 
 // insideEvent is what the inner rstr tells. One field is set.
@@ -83,6 +86,9 @@ func (o *options) enter(b *built, file *os.File, size int64) error {
 	}
 	facts := insideFacts{Digest: fmt.Sprintf("sha256:%x", b.img.Verdict().Manifest), Size: size, UserNS: !own.Effective.Has(unix.CAP_SYS_ADMIN),
 		Groups: own.Groups, Bounding: own.Bounding, Dir: o.who.dir}
+	for _, why := range b.img.Verdict().Reasons {
+		facts.Reasons = append(facts.Reasons, why.Error())
+	}
 	if facts.Room, err = roomFor(b.img.Manifest().PIDs); err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 
 // judged asks the administrator's policy. The name service is asked only where
 // there is a want that a policy could grant.
-func judged(r policy.Request, wants []policy.Want) policy.Decision {
+func judged(r policy.Request, inputs map[string]string, wants []policy.Want) policy.Decision {
 	r.Wants = wants
 	d := (*policy.Policy)(nil).Judge(r)
 	if d.OK || !r.Verdict.Grants {
@@ -22,6 +22,7 @@ func judged(r policy.Request, wants []policy.Want) policy.Decision {
 		return d.Because(err.Error())
 	}
 	people := &host.People{}
+	r.Inputs = host.Inputs(inputs)
 	r.Caller, r.Names = people.Caller(r.Caller.UID, r.Caller.GID, r.Caller.Groups), people
 	return p.Judge(r)
 }

@@ -126,6 +126,11 @@ func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
 	ro.Watch = func(total uint64, done func() uint64) { p.Watch("restored", total, done) }
 	r, err := restore.Run(b.img, ro)
 	p.Stop()
+	if r == nil {
+		if kept := o.takeBack(); kept != nil {
+			err = errors.Join(err, kept)
+		}
+	}
 	var needs *restore.NeedsError
 	if errors.As(err, &needs) {
 		o.refused(b.img.Verdict(), needs)
@@ -181,9 +186,11 @@ func (o *options) restoreOptions(img *verify.Image) (restore.Options, error) {
 		ro.Lent, c.Born.Caps = forPIDs, kind.CapSets{Bounding: c.Caps.Bounding} // her own, and given up in the same way
 	}
 	var err error
-	if ro.Map, err = o.maps.of(&img.Manifest().Header, host.MachineID()); err != nil {
+	made, here := img.Manifest().Header.Host, host.MachineID()
+	if ro.Map, err = o.maps.of(&img.Manifest().Header, here); err != nil {
 		return ro, err
 	}
+	ro.Here = made == here && made != ""
 	if ro.Kernel, err = host.Kernel(); err != nil {
 		return ro, err
 	}
@@ -223,7 +230,7 @@ func (o *options) judge(img *verify.Image, ro *restore.Options, wants []policy.W
 	}
 	// Only root may know whether an account is locked, and may keep its policy to itself.
 	err := o.who.asRoot(func() error {
-		d = judged(r, wants)
+		d = judged(r, img.Inputs(), wants)
 		return nil
 	})
 	if err != nil {

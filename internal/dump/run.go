@@ -40,6 +40,10 @@ type Options struct {
 	Judge func([]Target) error
 	// Sign makes the signatures over a manifest; nil leaves it unsigned.
 	Sign func(manifest []byte) ([][]byte, error)
+	// Dead is told when a tree that was to be killed is known to be dead, and its
+	// image is whole and lasting: who signs only what no longer runs does it
+	// then, and not by Sign. Nil: nobody wants to know.
+	Dead func() error
 	// Watch is told, when copying begins, how many bytes are to be copied, and
 	// whom to ask how many are; nil: nobody wants to know.
 	Watch func(total uint64, done func() uint64)
@@ -76,11 +80,20 @@ func (r *Refused) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// KilledError is what failed when the tree had been killed already, whose image
+// is what is left of it.
+type KilledError struct{ Err error }
+
+func (e *KilledError) Error() string { return e.Err.Error() }
+
+func (e *KilledError) Unwrap() error { return e.Err }
+
 // Run writes the tree below a process into an image. Errors: *Refused, those
-// of inject for a process that may not be traced or is gone, those of Output.
+// of inject for a process that may not be traced or is gone, those of Output;
+// *KilledError where the tree does not run on.
 func Run(o Options) (r *Report, err error) {
 	err = inject.Trace(func(tr *inject.Tracer) error {
-		s := &session{table: o.Table, lent: o.Lent, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
+		s := &session{table: o.Table, lent: o.Lent, grants: mayGrant(&o.Header), byHost: o.Header.Class == image.ClassHost, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
 		defer s.close()
 		if r, err = s.run(o); err != nil {
 			r, err = nil, s.letGo(err)

@@ -36,6 +36,8 @@ type session struct {
 	filesBy  map[fileKey]*classes[*open]
 	opens    map[*kind.FileSite]*kernelio.FD
 	held     map[*kind.InodeSite]*inode
+	grants   bool                              // somebody may be granted something by the image
+	byHost   bool                              // and by the host's word
 	lent     abi.CapSet                        // for following the links of map_files
 	linkless bool                              // the links of map_files may not be followed
 	memory   map[*kind.MMSite]*kernelio.Memory // of those with mappings of unheld inodes

@@ -84,6 +84,8 @@ type Host struct {
 	Within plan.Ref
 	// InTree says whether a recorded pid belongs to the tree.
 	InTree func(PID) bool
+	// Here: the image was made on this very host, where a file keeps its inode.
+	Here bool
 	// Executed: the engine makes every address space by executing its file, which
 	// gives it the link to that; no kind is to see to it.
 	Executed bool

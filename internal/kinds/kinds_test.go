@@ -28,6 +28,7 @@ var known = kindtest.Known{
 		"special.Build":                "a build id is a hash",
 		"madvise.Advice":               "a list of small numbers, checked against those that are known",
 		"regfile.Path":                 aPath,
+		"regfile.SHA256":               "a digest",
 		"directory.Path":               aPath,
 		"fs.Root":                      aPath,
 		"symlink.Path":                 aPath,

@@ -50,6 +50,18 @@ func wantSetID(mode uint32) plan.Field {
 	return plan.Field{Off: stxMode, Want: b, Mask: []byte{0xff, 0x0f}, Name: "permissions", Form: plan.Octal}
 }
 
+func wantOwner(uid uint32) plan.Field {
+	return plan.Field{Off: stxUID, Want: binary.LittleEndian.AppendUint32(nil, uid), Name: "owner", Form: plan.Number}
+}
+
+func wantGroup(gid uint32) plan.Field {
+	return plan.Field{Off: stxGID, Want: binary.LittleEndian.AppendUint32(nil, gid), Name: "group", Form: plan.Number}
+}
+
+func wantIno(ino uint64) plan.Field {
+	return plan.Field{Off: stxIno, Want: binary.LittleEndian.AppendUint64(nil, ino), Name: "inode", Form: plan.Number}
+}
+
 func wantSize(size int64) plan.Field {
 	return plan.Field{Off: stxSize, Want: binary.LittleEndian.AppendUint64(nil, uint64(size)), Name: "size", Form: plan.Number}
 }

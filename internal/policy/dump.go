@@ -13,16 +13,17 @@ type Target struct {
 }
 
 // MayDump judges a dump of processes that the caller could not trace: of all of
-// a tree, by one rule. by names the rule; why is what stands in the way.
-func (p *Policy) MayDump(caller Subject, targets []Target, names Directory) (by, why string) {
+// a tree, by one rule, which is nil where none lets her; why is what stands in
+// the way.
+func (p *Policy) MayDump(caller Subject, targets []Target, names Directory) (by *DumpRule, why string) {
 	why = "there is no dump rule in a policy here"
 	switch {
 	case caller.Name == "":
-		return "", "this host does not know the caller"
+		return nil, "this host does not know the caller"
 	case caller.Locked:
-		return "", fmt.Sprintf("the account of %s is disabled", caller.Name)
+		return nil, fmt.Sprintf("the account of %s is disabled", caller.Name)
 	case p == nil:
-		return "", why
+		return nil, why
 	}
 	for _, rule := range p.Dump {
 		if !called(rule.Users, rule.Groups, &caller, names) {
@@ -31,11 +32,19 @@ func (p *Policy) MayDump(caller Subject, targets []Target, names Directory) (by,
 		}
 		refusal := rule.refuses(targets, names)
 		if refusal == "" {
-			return "rule " + rule.Name, ""
+			return rule, ""
 		}
 		why = fmt.Sprintf("rule %s: %s", rule.Name, refusal)
 	}
-	return "", why
+	return nil, why
+}
+
+// Reads are the paths of the rule's inputs.
+func (rule *DumpRule) Reads() (paths []string) {
+	for _, t := range rule.Inputs {
+		paths = append(paths, t.path)
+	}
+	return paths
 }
 
 func (rule *DumpRule) refuses(targets []Target, names Directory) string {

@@ -16,6 +16,9 @@ func (p *Policy) Explain() string {
 		if len(r.Programs) > 0 {
 			fmt.Fprintf(&b, " that run %s", list(r.Programs))
 		}
+		if len(r.Inputs) > 0 {
+			fmt.Fprintf(&b, ", with what %s hold", list(r.Inputs))
+		}
 		b.WriteString("\n")
 	}
 	if b.Len() == 0 {
@@ -46,6 +49,9 @@ func (r *Rule) explain(b *strings.Builder) {
 	}
 	if len(r.Programs) > 0 {
 		fmt.Fprintf(b, ", whose privileged processes run %s", list(r.Programs))
+	}
+	if len(r.Inputs) > 0 {
+		fmt.Fprintf(b, ", while %s hold what they did", list(r.Inputs))
 	}
 	b.WriteString("\n")
 	for _, line := range r.Grant.lines() {

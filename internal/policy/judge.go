@@ -113,6 +113,11 @@ func (r *Request) mayAsk() string {
 	case r.Caller.Locked:
 		return fmt.Sprintf("the account of %s is disabled", r.Caller.Name)
 	}
+	for _, in := range r.Inputs {
+		if !in.Same {
+			return fmt.Sprintf("%+q, which the program had read, does not hold what it did at the dump", in.Path)
+		}
+	}
 	return ""
 }
 

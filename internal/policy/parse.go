@@ -36,6 +36,7 @@ type Rule struct {
 	MaxAge   wait     `toml:"max-age"`
 	Replay   bool     `toml:"replay"` // also images that can be restored more than once
 	Programs []tree   `toml:"programs"`
+	Inputs   []tree   `toml:"inputs"` // files that must hold what they did at the dump
 
 	Grant Grant `toml:"grant"`
 }
@@ -63,6 +64,7 @@ type DumpRule struct {
 	Groups   []who  `toml:"groups"`
 	Of       []who  `toml:"of"` // users whose processes
 	Programs []tree `toml:"programs"`
+	Inputs   []tree `toml:"inputs"` // what they had read, and would read again
 }
 
 // files are a tree of files and a mode.
@@ -73,6 +75,9 @@ type files struct {
 
 // version of the policy's language.
 const version = 1
+
+// maxInputs is how many inputs an image can name.
+const maxInputs = 32
 
 // Parse reads a policy. A key that it does not know is an error, and so is a
 // value that means nothing; errors name the line.
@@ -130,6 +135,9 @@ func (p *Policy) check() error {
 		}
 		if len(r.Users)+len(r.Groups) == 0 || len(r.Of) == 0 {
 			return fmt.Errorf("rule %s: it must say who (users or groups) may dump processes of whom (of)", r.Name)
+		}
+		if len(r.Inputs) > maxInputs {
+			return fmt.Errorf("rule %s: %d inputs, at most %d", r.Name, len(r.Inputs), maxInputs)
 		}
 	}
 	return nil

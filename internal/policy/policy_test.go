@@ -277,12 +277,40 @@ func TestDumpRules(t *testing.T) {
 		"locked":          {Subject{UID: 1000, Name: "alice", Locked: true}, []Target{{1, 700, "/bin/w"}}, false},
 	} {
 		by, why := p.MayDump(c.caller, c.targets, people{})
-		if (by == "rule d") != c.want || (why == "") != c.want {
+		if (by == p.Dump[0]) != c.want || (by != nil) != c.want || (why == "") != c.want {
 			t.Errorf("%s: %q, %q", name, by, why)
 		}
 	}
-	if by, why := (*Policy)(nil).MayDump(alice, nil, people{}); by != "" || why == "" {
+	if by, why := (*Policy)(nil).MayDump(alice, nil, people{}); by != nil || why == "" {
 		t.Error("no policy grants", by)
+	}
+}
+
+// What the programs had read must be what it was: all that the image names, and the image must name all that the rule does.
+func TestInputs(t *testing.T) {
+	rule := func(more string) *Policy {
+		return parse(t, "version = 1\n[[restore]]\nname = \"r\"\nsigners = [\"ops@here\"]\nclasses = [\"operator\"]\nusers = [\"alice\"]\nreplay = true\n"+more+
+			"[restore.grant]\npids = [\"here\"]\n")
+	}
+	same, other := Input{"/etc/passwd", true}, Input{"/etc/sudoers", false}
+	for name, c := range map[string]struct {
+		rule   string
+		inputs []Input
+		why    string
+	}{
+		"none":                 {"", nil, ""},
+		"the same":             {"", []Input{same}, ""},
+		"another":              {"", []Input{same, other}, `"/etc/sudoers", which the program had read`},
+		"the same, wanted":     {"inputs = [\"/etc/passwd\"]\n", []Input{same}, ""},
+		"not named":            {"inputs = [\"/etc/passwd\", \"/etc/group\"]\n", []Input{same}, "does not say what /etc/group held"},
+		"nothing at all named": {"inputs = [\"/etc/passwd\"]\n", nil, "does not say what /etc/passwd held"},
+	} {
+		r := Request{Verdict: granting, Caller: accounts[1], Names: people{}, Held: ^credmap.Caps(0), Inputs: c.inputs, Host: "h", ThisHost: "h", Wants: []Want{want("pid:here")}}
+		r.Verdict.ForThisHost = true
+		d := rule(c.rule).Judge(r)
+		if d.OK != (c.why == "") || !d.OK && !strings.Contains(d.Wants[0].Nearest, c.why) {
+			t.Errorf("%s: %+v", name, d)
+		}
 	}
 }
 

@@ -37,6 +37,13 @@ type Subject struct {
 	Locked bool
 }
 
+// Input is a file that a program had read before it was dumped, and whether it
+// holds what it did then.
+type Input struct {
+	Path string
+	Same bool
+}
+
 // Directory knows the users and groups of this host, as they are now.
 type Directory interface {
 	User(name string) (uint32, bool)
@@ -54,6 +61,8 @@ type Request struct {
 	Host, ThisHost string
 	// Once: the image can be restored a single time.
 	Once bool
+	// Inputs are those that the image names.
+	Inputs []Input
 	// Attested: a quote vouches for the machine of the dump.
 	Attested bool
 	Caller   Subject

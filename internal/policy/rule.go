@@ -23,6 +23,7 @@ func (rule *Rule) applies(r *Request) (n int, why string) {
 		{!rule.Attested || r.Attested, "it wants the dumping host to be attested"},
 		{rule.MaxAge.Duration == 0 || r.Now.Sub(v.When) <= rule.MaxAge.Duration, fmt.Sprintf("the image is older than %v", rule.MaxAge.Duration)},
 		{rule.Replay || r.Once, "the image could be restored again (replay)"},
+		{rule.unsaid(r) == "", fmt.Sprintf("the image does not say what %s held (inputs)", rule.unsaid(r))},
 	} {
 		if !condition.holds {
 			return n, condition.why
@@ -30,6 +31,16 @@ func (rule *Rule) applies(r *Request) (n int, why string) {
 		n++
 	}
 	return n, ""
+}
+
+// unsaid is an input of which the image says nothing; empty: there is none.
+func (rule *Rule) unsaid(r *Request) string {
+	for _, t := range rule.Inputs {
+		if !slices.ContainsFunc(r.Inputs, func(in Input) bool { return in.Path == t.path }) {
+			return t.path
+		}
+	}
+	return ""
 }
 
 func (rule *Rule) calledBy(r *Request) bool {

@@ -28,6 +28,8 @@ type content struct {
 	indexed  sync.Once                           // the next two, of which messages name objects
 	claims   map[plan.Ref]any                    // the records that say what they are
 	leads    map[plan.Ref]string                 // descriptors that lead to open files
+	digested sync.Once                           // the next one
+	digests  map[string][]byte                   // what files held
 	lowly    bool                                // rstr may do no more than its caller, but for PIDs
 	always   map[plan.Ref]int                    // how many records an object has of kinds that every one of its sort has
 	forks    map[uint32]*fork                    // what address spaces share; nil: none does

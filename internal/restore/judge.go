@@ -25,7 +25,7 @@ func (e *NeedsError) Error() string {
 // who runs it, and the numbers of the tree.
 func (p *prospect) wants(o *Options) []policy.Want {
 	caller := &o.Caller
-	w := wanting{ids: o.Map, located: p.locations(), rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
+	w := wanting{ids: o.Map, located: p.located(), rights: rights{caller, p.files, sum(p.steps)}, seen: map[[2]string]bool{}}
 	w.sums["tasks"] = uint64(len(p.threads))
 	root := fmt.Sprintf("process %d", p.tree.Tasks[0].PID)
 	if caller.UID.Real == 0 {
@@ -138,12 +138,12 @@ func (w *wanting) exchanged(demand string) bool {
 	return f.owner != uint32(owner) || d.Mode != "r" && (f.dev != dev || f.ino != ino)
 }
 
-// locations are the records of files that stay where they are, by object.
-func (p *prospect) locations() map[string]kind.Located {
+// located are the records of files that stay where they are, by object.
+func (c *content) located() map[string]kind.Located {
 	out := map[string]kind.Located{}
-	for i := range p.records {
-		if l, ok := p.records[i].body.(kind.Located); ok {
-			out[p.records[i].ref.String()] = l
+	for i := range c.records {
+		if l, ok := c.records[i].body.(kind.Located); ok {
+			out[c.records[i].ref.String()] = l
 		}
 	}
 	return out

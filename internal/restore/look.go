@@ -65,7 +65,7 @@ func (c *content) look(steps []step) map[string]*found {
 		for j := range st.Ops {
 			if path, ok := finds(st.Ops[j]); ok {
 				if name := st.Ops[j].(plan.Call).Out.String(); out[name] == nil {
-					out[name] = st.find(path, st.Ops[j:])
+					out[name] = st.find(path, st.Ops[j:], c.digestOf(name))
 				}
 				break
 			}
@@ -95,7 +95,7 @@ const ownMappings = "/proc/self/map_files/"
 // find carries out the opening and the look at the file that follow. What
 // lies in /proc belongs to the tree, perhaps, which is not there yet. An
 // opening without O_PATH may do something by itself, and is not made.
-func (st *step) find(path string, ops []plan.Op) *found {
+func (st *step) find(path string, ops []plan.Op, digest []byte) *found {
 	f := &found{path: path}
 	open := ops[0].(plan.Call)
 	if _, _, ours := st.of.procOf([]byte(path)); ours && st.of.lowly { // the kernel judges when it is there
@@ -130,7 +130,11 @@ func (st *step) find(path string, ops []plan.Op) *found {
 			}
 		}
 	}
-	f.ask(fd.Int(), "")
+	if f.ask(fd.Int(), ""); f.err == nil && f.read {
+		if err := holds(fd.Int(), digest); err != nil {
+			f.err = st.failed(err)
+		}
+	}
 	return f
 }
 

@@ -68,7 +68,7 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 		return nil, err
 	}
 	o.settle()
-	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Executed: o.executes(), NoMapFiles: !o.mapFiles()})
+	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Here: o.Here, Executed: o.executes(), NoMapFiles: !o.mapFiles()})
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type Options struct {
 	Table  kind.Table
 	Caller kind.Caller
 	Kernel string // release of the running kernel
+	Here   bool   // the image was made on this very host
 	Route  Route  // to the PIDs
 	Inside bool   // rstr is in the namespace that Route says already
 	// Map leads from the ids of the image to this host's; nil: they are the same.

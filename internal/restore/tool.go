@@ -77,7 +77,11 @@ func (s *session) runTool(ps []*progress) error {
 		moved = false
 		for _, p := range ps {
 			for !p.done() && s.ready(p.op()) {
-				if err := s.doing(p.step, p.op(), func() error { return s.toolOp(p.op()) }); err != nil {
+				err := s.doing(p.step, p.op(), func() error { return s.toolOp(p.op()) })
+				if err == nil {
+					err = s.compare(p.op())
+				}
+				if err != nil {
 					return p.step.failed(err)
 				}
 				p.step.next++

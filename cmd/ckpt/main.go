@@ -85,7 +85,7 @@ func flagSet(name string, out io.Writer, text string) *pflag.FlagSet {
 	f.SortFlags = false
 	f.Usage = func() {
 		fmt.Fprint(out, text)
-		fmt.Fprint(out, f.FlagUsages())
+		fmt.Fprint(out, cli.Usages(f))
 	}
 	return f
 }

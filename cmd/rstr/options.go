@@ -68,7 +68,7 @@ func (o *options) flags(out io.Writer, s *cli.Speaker, raw *said) *pflag.FlagSet
 	f.SortFlags = false
 	f.Usage = func() {
 		fmt.Fprint(out, usage)
-		fmt.Fprint(out, f.FlagUsages())
+		fmt.Fprint(out, cli.Usages(f))
 	}
 	f.StringVarP(&o.input, "input", "i", "", "read the image from `FILE`")
 	f.IntVar(&o.inputFD, "input-fd", 0, "read the image from descriptor `N`")

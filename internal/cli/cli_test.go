@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/pkg/image"
@@ -137,5 +138,17 @@ func TestProgressOnPipe(t *testing.T) {
 	p.Stop()
 	if p != nil {
 		t.Error("progress on a file")
+	}
+}
+
+func TestUsages(t *testing.T) {
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.String("verify", "", "insist; with a `FILE`, on that")
+	f.Lookup("verify").NoOptDefVal = "\x00"
+	f.String("plain", "mine", "a `NAME`")
+	f.Bool("quiet", false, "say nothing")
+	const want = "      --plain NAME      a NAME (default \"mine\")\n      --quiet           say nothing\n      --verify[=FILE]   insist; with a FILE, on that\n"
+	if got := Usages(f); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -107,7 +108,8 @@ func (o *dumpOptions) parse(args []string, s *streams) error {
 // joined to it.
 func misplaced(err error, f *pflag.FlagSet) error {
 	for _, name := range []string{"sign", "for", "attest"} {
-		if f.NArg() == 2 && f.Changed(name) {
+		fl := f.Lookup(name)
+		if f.NArg() == 2 && fl.Changed && strings.Contains(fl.Value.String(), fl.NoOptDefVal) {
 			return cli.WithHint(err, "an option's value goes behind its =, as in: ckpt --%s=%s %s", name, f.Arg(0), f.Arg(1))
 		}
 	}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -46,6 +50,23 @@ func TestPCRList(t *testing.T) {
 	for _, text := range []string{"24", "3-1", "a", "1-", "-1", "1,,2", "0-99"} {
 		if list, err := pcrList(text); err == nil {
 			t.Errorf("%q: %v", text, list)
+		}
+	}
+}
+
+// An option that may stand alone takes its value behind a =; whoever leaves
+// that out is told so of the right one.
+func TestMisplaced(t *testing.T) {
+	for want, args := range map[string][]string{
+		"ckpt --for=node7 12": {"--sign=k", "--for", "node7", "12"},
+		"ckpt --sign=k 12":    {"--sign", "k", "--for=node7", "12"},
+	} {
+		cmd := exec.Command(os.Args[0], args...)
+		cmd.Args[0] = "ckpt"
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), want+"\n") {
+			t.Errorf("%q: %v, %s; want %q", args, err, out, want)
 		}
 	}
 }

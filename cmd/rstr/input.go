@@ -116,6 +116,11 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	parent, err := o.openParent()
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
 	c, err := verify.Check(file, size, vo)
 	if err != nil {
 		return nil, err
@@ -125,23 +130,32 @@ func (o *options) verified(file *os.File, size int64) (*verify.Image, error) {
 	if err != nil || o.parent == "" {
 		return img, err
 	}
-	return img, o.isChild(img, vo)
+	return img, o.isChild(img, parent, vo)
 }
 
-// isChild refuses an image that does not come right behind the one that
-// --parent names. That one may have expired, or be for another host: only what
-// it is counts.
-func (o *options) isChild(img *verify.Image, vo verify.Options) error {
-	file, size, err := (&cli.Input{Path: o.parent}).Open()
-	if err != nil {
-		return err
+// parentImage is the image that --parent names, if any.
+type parentImage struct {
+	*os.File
+	size int64
+}
+
+// openParent opens it while the caller's rights are there, which the verdict
+// about its child may take.
+func (o *options) openParent() (p parentImage, err error) {
+	if o.parent != "" {
+		p.File, p.size, err = (&cli.Input{Path: o.parent}).Open()
 	}
-	defer file.Close()
+	return p, err
+}
+
+// isChild refuses an image that does not come right behind its parent. That one
+// may have expired, or be for another host: only what it is counts.
+func (o *options) isChild(img *verify.Image, p parentImage, vo verify.Options) error {
 	vo = verify.Options{Trust: vo.Trust, Revoked: vo.Revoked, Zone: vo.Zone, Caller: vo.Caller, Now: vo.Now, Elsewhere: true}
 	if d := verify.Digest(img.Manifest().Header.Parent); d != (verify.Digest{}) {
 		vo.Expect = &d // another's manifest is not even decoded
 	}
-	parent, err := verify.Open(file, size, vo)
+	parent, err := verify.Open(p, p.size, vo)
 	if errors.Is(err, verify.ErrExpect) {
 		err = fmt.Errorf("%w: %w", verify.ErrParent, err)
 	}

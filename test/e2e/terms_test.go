@@ -178,7 +178,6 @@ func TestRollback(t *testing.T) {
 	// --parent holds an image against the one that it must come right behind.
 	r.refused(j, cli.WrongImage, "not the image's parent", "--parent="+first, third)
 	r.restored(j, "--parent="+second, third)
-
 	// --lineage continues what has no running tree any more.
 	other := fixture(t, "tiny")
 	image := r.last(other, "--lineage="+third)
@@ -187,6 +186,26 @@ func TestRollback(t *testing.T) {
 	}
 	if fresh := made(t, r.last(fixture(t, "tiny"))); fresh["serial"] != 1.0 || fresh["lineage"] == made(t, first)["lineage"] {
 		t.Errorf("another tree: %v", fresh)
+	}
+}
+
+// TestParentOfAStranger: the parent is opened with the caller's rights, also where the image is too little trusted for them.
+func TestParentOfAStranger(t *testing.T) {
+	t.Parallel()
+	r, j := newRealm(t), fixture(t, "tiny")
+	key := filepath.Join(t.TempDir(), "key")
+	if res := runs(t, harness.Command{Argv: []string{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key}}); !res.OK() {
+		t.Fatal(res)
+	}
+	first, second := j.image(), j.image()
+	for _, args := range [][]string{{"-o", first}, {"--kill", "-o", second}} {
+		if res := ckpt(t, append(args, "--sign="+key, strconv.Itoa(j.pid))...); !res.OK() {
+			t.Fatal(res)
+		}
+	}
+	res := r.run(shared.tool("rstr"), "--plan", "--parent="+first, second)
+	if res.Code() != cli.Refused || !strings.Contains(res.Stdout+res.Stderr, "uid:0") {
+		t.Error(res)
 	}
 }
 

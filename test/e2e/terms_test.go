@@ -194,7 +194,7 @@ func TestParentOfAStranger(t *testing.T) {
 	t.Parallel()
 	r, j := newRealm(t), fixture(t, "tiny")
 	key := filepath.Join(t.TempDir(), "key")
-	if res := runs(t, harness.Command{Argv: []string{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key}}); !res.OK() {
+	if res := runs(t, harness.Command{Argv: []string{"/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key}}); !res.OK() {
 		t.Fatal(res)
 	}
 	first, second := j.image(), j.image()

@@ -71,6 +71,6 @@ func (r fsRecord) plan(h *kind.Host) []plan.Step {
 		return steps
 	}
 	return append(steps, plan.Step{Stage: plan.Creds, Text: fmt.Sprintf("make %+q its root directory", r.Root),
-		Needs: []plan.Need{{Demand: "cap:sys_chroot", Why: "it has a root directory of its own"}},
+		Needs: []plan.Need{{Demand: "root-dir", Why: "it has a root directory of its own"}},
 		Ops:   []plan.Op{inTask(h, unix.SYS_CHROOT, plan.Str(string(r.Root)))}})
 }

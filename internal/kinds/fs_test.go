@@ -13,7 +13,7 @@ func TestFS(t *testing.T) {
 
 	site.Root.Path = "/srv/jail"
 	_, steps = through(t, FS(), site)
-	golden(t, steps, `connect: !file:inode 3:x fchdir@fs 7({inode 3})`, `arm: umask@fs 7(18)`, `creds: !cap:sys_chroot chroot@fs 7(2f7372762f6a61696c00)`)
+	golden(t, steps, `connect: !file:inode 3:x fchdir@fs 7({inode 3})`, `arm: umask@fs 7(18)`, `creds: !root-dir chroot@fs 7(2f7372762f6a61696c00)`)
 	site.Root = nil
 	site.Cwd = nil
 	refused(t, FS(), site, "working directory")

@@ -18,7 +18,7 @@ type Demand struct {
 }
 
 // plainTerms are demands that consist of their term alone.
-var plainTerms = [...]string{"pid:here", "label", "sched", "oom", "exe-link", "map-files", "seccomp-no-nnp", "uffd-kernel"}
+var plainTerms = [...]string{"pid:here", "label", "sched", "oom", "exe-link", "map-files", "seccomp-no-nnp", "uffd-kernel", "root-dir"}
 
 // ParseDemand takes a demand apart. An object without a path stands in the
 // place of one by its Ref: "file:inode 7:rw".

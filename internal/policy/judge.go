@@ -58,7 +58,7 @@ func (r *Request) able(d plan.Demand) bool {
 		"uid": {"setuid"}, "open-as": {"setuid"}, "gid": {"setgid"}, "group+": {"setgid"}, "group-": {"setgid"}, "own": {"chown"},
 		"cap": {d.Name}, "rlimit": {"sys_resource"}, "oom": {"sys_resource"}, "sched": {"sys_nice"}, "ns": {"sys_admin"},
 		"pid:here": {"checkpoint_restore", "sys_admin"}, "exe-link": {"checkpoint_restore", "sys_admin"}, "map-files": {"checkpoint_restore", "sys_admin"},
-		"seccomp-no-nnp": {"sys_admin"}, "file": {"dac_override", "dac_read_search", "setuid"},
+		"seccomp-no-nnp": {"sys_admin"}, "root-dir": {"sys_chroot"}, "file": {"dac_override", "dac_read_search", "setuid"},
 	}[d.Term]
 	return len(any) == 0 || d.Term == "uid" && d.ID == r.Caller.UID || slices.ContainsFunc(any, func(name string) bool {
 		bit, ok := credmap.CapNamed(name)

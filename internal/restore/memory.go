@@ -56,7 +56,7 @@ func otherRights(n plan.Need) bool {
 	switch d.Term {
 	case "loosen":
 		return d.Name != "dumpable"
-	case "uid", "gid", "group+", "group-", "cap", "label", "seccomp-no-nnp":
+	case "uid", "gid", "group+", "group-", "cap", "label", "seccomp-no-nnp", "root-dir":
 		return true
 	}
 	return false

@@ -51,6 +51,8 @@ func (r *rights) hasDemand(s string) bool {
 		return r.can(capCheckpointRestore) || r.can(capSysAdmin)
 	case "seccomp-no-nnp":
 		return r.can(capSysAdmin)
+	case "root-dir":
+		return r.can(capSysChroot)
 	case "uffd-kernel":
 		return r.can(capSysPtrace)
 	}
@@ -121,6 +123,7 @@ func sum(steps []step) map[string]uint64 {
 const (
 	capChown             = 0
 	capIPCLock           = 14
+	capSysChroot         = 18
 	capSysPtrace         = 19
 	capSysAdmin          = 21
 	capSysNice           = 23

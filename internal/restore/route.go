@@ -107,7 +107,7 @@ func differs(n plan.Need, caller *kind.Caller) bool {
 	if d.Term == "uid" && d.ID == uint32(caller.UID.Real) {
 		return false // root's own
 	}
-	return slices.Contains([]string{"uid", "gid", "group+", "group-", "cap", "loosen", "own", "open-as", "label", "seccomp-no-nnp", "ns"}, d.Term)
+	return slices.Contains([]string{"uid", "gid", "group+", "group-", "cap", "loosen", "own", "open-as", "label", "seccomp-no-nnp", "ns", "root-dir"}, d.Term)
 }
 
 // differing lists what keeps a tree from getting other numbers than it had: a

@@ -146,12 +146,6 @@ func (r listenRecord) path() []byte {
 	return []byte(path.Join(string(r.File.Dir), string(r.Socket.Local.Name)))
 }
 
-// Offsets in struct statx, see statx.go.
-const (
-	stxUID = 20
-	stxGID = 24
-)
-
 func checkListen(r listenRecord) error {
 	s := r.Socket.Sort
 	switch {
@@ -193,13 +187,28 @@ func planListen(r listenRecord, h *kind.Host) []plan.Step {
 	listen := plan.Call{Nr: unix.SYS_LISTEN, Args: []plan.Arg{plan.FD(h.Self), plan.Int(r.Backlog)}, Ret: plan.Exactly(0)}
 	step := plan.Step{Stage: plan.Arm, Text: fmt.Sprintf("listen at %v", r.Socket.Local)}
 	if r.Socket.Sort.isUnix() {
-		listen.In, listen.Args[0] = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, plan.Int(r.FD)
+		listen.In, listen.Args[0] = r.task(), plan.Int(r.FD)
 		if step.Needs = r.peerNeeds(h); len(step.Needs) > 0 {
 			step.Stage = plan.Seal // by then the task has its own credentials
 		}
 	}
+	if last := &steps[len(steps)-1]; last.Stage == plan.Seal {
+		last.Needs, last.Ops = append(last.Needs, step.Needs...), append(last.Ops, listen)
+		return steps
+	}
 	step.Ops = []plan.Op{listen}
 	return append(steps, step)
+}
+
+func (r listenRecord) task() plan.Ref { return plan.Ref{Site: plan.Task, ID: uint32(r.Task)} }
+
+// byTask says whether the file is the listening task's own, and that is
+// somebody else than the caller: the task makes it then, or the tool in its
+// credentials, so that the kernel judges whether it may, at whatever the path
+// leads to by then.
+func (r listenRecord) byTask(h *kind.Host) bool {
+	o := r.File.Owner
+	return o != nil && *o == *r.Peer && (o.UID != h.Caller.UID.FS || o.GID != h.Caller.GID.FS)
 }
 
 // peerNeeds are for a socket that tells those who connect that somebody else
@@ -218,23 +227,49 @@ func (r listenRecord) bindPath(h *kind.Host) plan.Step {
 	s := plan.Step{Stage: plan.Arm, Text: fmt.Sprintf("bind it to %v", r.Socket.Local)}
 	name := bind(plan.FD(h.Self), r.Socket.Local)
 	if len(r.File.Dir) > 0 {
-		name.In, name.Args[0] = plan.Ref{Site: plan.Task, ID: uint32(r.Task)}, plan.Int(r.FD)
+		name.In, name.Args[0] = r.task(), plan.Int(r.FD)
+		if len(r.peerNeeds(h)) > 0 {
+			s.Stage = plan.Seal // by then the task has its own credentials
+		}
 	}
 	name.Undo = []plan.Call{unlink(at)}
-	s.Ops = asOps(append(r.clearPath(h), name))
+	calls := append(r.clearPath(h), name)
 	if r.File.Gone {
-		s.Ops = append(s.Ops, unlink(at))
+		s.Ops = asOps(append(calls, unlink(at)))
 		return s
 	}
-	s.Ops = append(s.Ops, openObject(at, 0, file), statx(plan.FD(file), wantType(unix.S_IFSOCK)))
-	if want := (owner{r.File.Mode, r.File.Owner.UID, r.File.Owner.GID}); want.uid != h.Caller.UID.FS || want.gid != h.Caller.GID.FS {
+	born := owner{0, h.Caller.UID.FS, h.Caller.GID.FS}
+	want := owner{r.File.Mode, r.File.Owner.UID, r.File.Owner.GID}
+	if r.byTask(h) {
+		born.uid, born.gid = want.uid, want.gid
+	}
+	// What is there may be something else by now: only a socket of whoever made this one, under one name, is given away.
+	is := statx(plan.FD(file), wantType(unix.S_IFSOCK), wantOwner(uint32(born.uid)), wantOneName())
+	calls = append(calls, openObject(at, 0, file), is)
+	if want.uid != h.Caller.UID.FS || want.gid != h.Caller.GID.FS {
 		s.Needs = []plan.Need{{Demand: fmt.Sprintf("own:%d:%d", want.uid, want.gid), Why: "the socket's file is somebody else's"}}
-		s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_FCHOWNAT, Ret: plan.Exactly(0), Args: []plan.Arg{
+	}
+	if want.uid != born.uid || want.gid != born.gid {
+		calls = append(calls, plan.Call{Nr: unix.SYS_FCHOWNAT, Ret: plan.Exactly(0), Args: []plan.Arg{
 			plan.FD(file), plan.Str(""), plan.Int(want.uid), plan.Int(want.gid), plan.Int(unix.AT_EMPTY_PATH)}})
 	}
-	s.Ops = append(s.Ops, plan.Call{Nr: unix.SYS_FCHMODAT, Ret: plan.Exactly(0), Args: []plan.Arg{
+	calls = append(calls, plan.Call{Nr: unix.SYS_FCHMODAT, Ret: plan.Exactly(0), Args: []plan.Arg{
 		atCwd, plan.FDPath(file), plan.Int(r.File.Mode)}})
+	if r.byTask(h) {
+		wornBy(r.task(), calls)
+	}
+	s.Ops = asOps(calls)
 	return s
+}
+
+// wornBy has the tool make calls, and undo them, in the credentials of a task.
+func wornBy(task plan.Ref, calls []plan.Call) {
+	for i := range calls {
+		if calls[i].In.IsZero() {
+			calls[i].As = task
+		}
+		wornBy(task, calls[i].Undo)
+	}
 }
 
 // clearPath removes the socket file that the dump left: a socket of the same
@@ -262,7 +297,7 @@ func (r listenRecord) clearPath(h *kind.Host) []plan.Call {
 		Ret: plan.Ret{Exact: true, Want: -int64(unix.ECONNREFUSED), Tolerate: []uint16{uint16(unix.ECONNREFUSED), uint16(unix.ENOENT)}},
 	}
 	clear := unlink(at)
-	if o := r.File.Owner; o != nil && o.UID == h.Caller.UID.FS && o.GID == h.Caller.GID.FS {
+	if o := r.File.Owner; o != nil && (o.UID == h.Caller.UID.FS && o.GID == h.Caller.GID.FS || r.byTask(h)) {
 		clear.Undo = []plan.Call{deadFile(at, r.File.Mode)}
 	}
 	return []plan.Call{look, create, dead, clear}

@@ -14,6 +14,9 @@ import (
 
 // Offsets in struct statx (linux/stat.h).
 const (
+	stxNlink     = 16
+	stxUID       = 20
+	stxGID       = 24
 	stxMode      = 28 // 2 bytes
 	stxIno       = 32
 	stxSize      = 40
@@ -60,6 +63,10 @@ func wantGroup(gid uint32) plan.Field {
 
 func wantIno(ino uint64) plan.Field {
 	return plan.Field{Off: stxIno, Want: binary.LittleEndian.AppendUint64(nil, ino), Name: "inode", Form: plan.Number}
+}
+
+func wantOneName() plan.Field {
+	return plan.Field{Off: stxNlink, Want: []byte{1, 0, 0, 0}, Name: "number of names", Form: plan.Number}
 }
 
 func wantSize(size int64) plan.Field {

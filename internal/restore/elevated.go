@@ -207,13 +207,9 @@ func (s *session) shed(b *body) []plan.Call {
 	if !ok {
 		c = s.opts.Caller.Creds
 	}
-	var ids []byte
-	for _, g := range c.Groups {
-		ids = binary.LittleEndian.AppendUint32(ids, uint32(g))
-	}
 	u, g := plan.Int(c.UID.Real), plan.Int(c.GID.Real)
 	return []plan.Call{
-		{Nr: unix.SYS_SETGROUPS, Args: []plan.Arg{plan.Int(len(c.Groups)), plan.Buf(append(ids, 0, 0, 0, 0))}},
+		setGroups(c.Groups),
 		{Nr: unix.SYS_SETRESGID, Args: []plan.Arg{g, g, g}},
 		{Nr: unix.SYS_SETRESUID, Args: []plan.Arg{u, u, u}},
 		{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(abi.CapData(0, 0, 0))}},
@@ -285,9 +281,78 @@ func (s *session) closeHands() {
 // nobody's to arrange.
 func namesPath(op plan.Op) bool {
 	c, ok := op.(plan.Call)
-	return ok && slices.ContainsFunc(c.Args, func(a plan.Arg) bool {
+	return ok && (namesSocketFile(c) || slices.ContainsFunc(c.Args, func(a plan.Arg) bool {
 		return a.Kind == plan.ArgBuf && bytes.HasPrefix(a.Buf, []byte("/")) && !bytes.HasPrefix(a.Buf, []byte(ownMappings))
-	})
+	}))
+}
+
+// namesSocketFile says whether a call makes a file of a socket or finds one:
+// its address is of AF_UNIX, and neither abstract nor empty (unix(7)).
+func namesSocketFile(c plan.Call) bool {
+	if c.Nr != unix.SYS_BIND && c.Nr != unix.SYS_CONNECT || len(c.Args) < 2 {
+		return false
+	}
+	b := c.Args[1].Buf
+	return len(b) > 2 && binary.NativeEndian.Uint16(b) == unix.AF_UNIX && b[2] != 0
+}
+
+// lowered are the calls by which a task makes a call as the caller would make
+// it. Until tasks take on their own credentials they are root's, who could reach
+// and make files that the caller can't, and that nobody granted; and who, with
+// few capabilities, could not reach what is hers.
+func (s *session) lowered(st *step, c plan.Call) []plan.Call {
+	if !s.opts.Elevated || st.Stage >= plan.Creds || !s.hers(st, c) {
+		return []plan.Call{c}
+	}
+	return slices.Concat(fileIDs(&s.opts.Caller.Creds), []plan.Call{c}, fileIDs(&s.opts.Caller.Born.Creds))
+}
+
+// fileIDs are the calls that give a task other ids towards files. The kernel
+// takes the capabilities that have to do with files away with user 0, and gives
+// them back (setfsuid(2)).
+func fileIDs(c *kind.Creds) []plan.Call {
+	return []plan.Call{
+		setGroups(c.Groups),
+		{Nr: unix.SYS_SETFSGID, Args: []plan.Arg{plan.Int(c.GID.FS)}},
+		{Nr: unix.SYS_SETFSUID, Args: []plan.Arg{plan.Int(c.UID.FS)}},
+	}
+}
+
+// hers says whether a call of a task that goes by the right to a file is to be
+// made by the caller's: she has it, or nobody was asked for it.
+func (s *session) hers(st *step, c plan.Call) bool {
+	switch c.Nr {
+	case unix.SYS_FCHDIR:
+		return !st.granted
+	case unix.SYS_BIND:
+		return namesSocketFile(c)
+	case unix.SYS_PRCTL: // of PR_SET_MM_MAP, the link to the executable file
+		exe := false
+		eachArg(c.Args, func(a *plan.Arg) {
+			f := s.files[plan.Ref{Site: a.Ref.Site, ID: a.Ref.ID}.String()]
+			exe = exe || a.Kind == plan.ArgFD && f != nil && f.exec
+		})
+		return exe
+	}
+	return false
+}
+
+// eachArg visits arguments and what is in their buffers.
+func eachArg(args []plan.Arg, visit func(*plan.Arg)) {
+	for i := range args {
+		visit(&args[i])
+		for j := range args[i].Relocs {
+			eachArg([]plan.Arg{args[i].Relocs[j].Arg}, visit)
+		}
+	}
+}
+
+func setGroups(groups []credmap.GID) plan.Call {
+	var ids []byte
+	for _, g := range groups {
+		ids = binary.LittleEndian.AppendUint32(ids, uint32(g))
+	}
+	return plan.Call{Nr: unix.SYS_SETGROUPS, Args: []plan.Arg{plan.Int(len(groups)), plan.Buf(append(ids, 0, 0, 0, 0))}}
 }
 
 // trueTo looks, before a call is made by a grant, whether the files that it

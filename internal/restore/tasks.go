@@ -156,8 +156,10 @@ func (s *session) start(t *turn) error {
 	}
 	t.prog.Grow(len(t.ops) + len(fds) + 1)
 	for _, op := range t.ops {
-		if err := t.prog.Add(op.op.(plan.Call), op.from.step); err != nil {
-			return op.from.step.failed(err)
+		for _, c := range s.lowered(op.from.step, op.op.(plan.Call)) {
+			if err := t.prog.Add(c, op.from.step); err != nil {
+				return op.from.step.failed(err)
+			}
 		}
 	}
 	for _, fd := range fds {

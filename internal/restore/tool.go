@@ -216,10 +216,15 @@ func (s *session) mayUndo(c plan.Call, r plan.Result) {
 func (s *session) takeBack() {
 	for i := len(s.undo) - 1; i >= 0; i-- {
 		for _, c := range s.undo[i] {
-			aside(func() error {
+			undo := func() error {
 				_, err := calls.Tool(c, s.newNames(nil))
 				return err
-			})
+			}
+			if c.As.IsZero() {
+				aside(undo)
+			} else {
+				s.wear(c.As, undo)
+			}
 		}
 	}
 }

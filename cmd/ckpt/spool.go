@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/dump"
@@ -67,20 +65,27 @@ func (o *dumpOptions) spool(s *streams) (*dump.Report, error) {
 
 // spoolAs does so with root's authority.
 func (o *dumpOptions) spoolAs(s *streams, h image.Header, root bool) (*dump.Report, error) {
-	grant := func(all []dump.Target) error {
-		rule, err := mayTake(s.who, all, root, h)
-		if err == nil && rule != nil {
-			err = inputs(rule, h.Options)
-		}
-		return err
-	}
 	// Nobody's process is so much as stopped for who may not dump it.
 	before, err := dump.Targets(o.pid)
 	if err == nil {
-		err = grant(before)
+		_, err = mayTake(s.who, before, root, h)
 	}
 	if err != nil {
 		return nil, err
+	}
+	grant := func(all []dump.Target) error {
+		rule, err := mayTake(s.who, all, root, h)
+		if err != nil {
+			return err
+		}
+		by := "root"
+		if rule != nil {
+			by = "rule " + rule.Name
+			if err := inputs(rule, h.Options); err != nil {
+				return err
+			}
+		}
+		return dumped(s.who, all, h, by)
 	}
 	o.keys.keys, o.keys.class = []string{defaultKey}, sshsig.Host
 	signers, err := o.keys.open(s)
@@ -107,25 +112,11 @@ func (o *dumpOptions) spoolAs(s *streams, h image.Header, root bool) (*dump.Repo
 // mayTake judges a dump of threads that the caller may not trace. What has more
 // rights than its user takes a rule that names the programs which may be
 // paused: most programs that are set-user-id were never meant to be. Root takes
-// no rule.
-func mayTake(who *standing, all []dump.Target, root bool, h image.Header) (rule *policy.DumpRule, err error) {
-	by := "root"
-	if !root {
-		if rule, err = ruleFor(who, all); err != nil {
-			return nil, err
-		}
-		by = "rule " + rule.Name
+// no rule. A refusal is written down.
+func mayTake(who *standing, all []dump.Target, root bool, h image.Header) (*policy.DumpRule, error) {
+	if root {
+		return nil, nil
 	}
-	line, err := json.Marshal(map[string]any{"time": time.Now().UTC().Format(time.RFC3339), "result": "dumped", "caller": who.caller.UID.Real,
-		"pid": all[0].PID, "program": cli.Printable(all[0].Program), "image": fmt.Sprintf("%x", h.ID), "by": by})
-	if err != nil {
-		return nil, err
-	}
-	return rule, host.Audit(host.AuditLog, string(line))
-}
-
-// ruleFor finds the rule of the policy that lets the caller dump.
-func ruleFor(who *standing, all []dump.Target) (*policy.DumpRule, error) {
 	p, err := host.ReadPolicy(host.SystemPolicy)
 	if err != nil {
 		return nil, err
@@ -135,10 +126,13 @@ func ruleFor(who *standing, all []dump.Target) (*policy.DumpRule, error) {
 	if rule != nil {
 		why = unlisted(rule, all)
 	}
-	if why != "" {
-		return nil, cli.Fail(cli.Refused, "%s may not be dumped by you: %s", processName(all[0].PID), why)
+	if why == "" {
+		return rule, nil
 	}
-	return rule, nil
+	e := entryOf(who, all, h)
+	e.Result, e.Why = "refused", cli.Printable(why)
+	e.refuse()
+	return nil, cli.Fail(cli.Refused, "%s may not be dumped by you: %s", processName(all[0].PID), why)
 }
 
 func policyTargets(all []dump.Target) []policy.Target {

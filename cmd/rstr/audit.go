@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -18,9 +18,10 @@ import (
 // what became of it. Every string of it may hold what an image says.
 type entry struct {
 	Time   string   `json:"time"`
-	Result string   `json:"result"` // granted, refused, unprivileged, unprivileged
+	Result string   `json:"result"` // granted, refused, unprivileged
 	Caller uint32   `json:"caller"`
-	Image  string   `json:"image"` // digest of the manifest
+	Image  string   `json:"image,omitempty"` // digest of the manifest
+	File   string   `json:"file,omitempty"`  // where there is no manifest to speak of
 	Signer string   `json:"signer,omitempty"`
 	Class  string   `json:"class,omitempty"`
 	Key    string   `json:"key,omitempty"`
@@ -34,8 +35,12 @@ type entry struct {
 const maxNeeds = 64
 
 func (o *options) entry(v verify.Verdict, d policy.Decision) entry {
-	e := entry{Time: time.Now().UTC().Format(time.RFC3339), Result: "granted", Caller: o.who.caller.UID.Real,
-		Image: fmt.Sprintf("sha256:%x", v.Manifest)}
+	e := entry{Time: time.Now().UTC().Format(time.RFC3339), Result: "granted", Caller: o.who.caller.UID.Real}
+	if v.Manifest != (verify.Digest{}) {
+		e.Image = fmt.Sprintf("sha256:%x", v.Manifest)
+	} else {
+		e.File = cli.Printable(o.input)
+	}
 	if v.Signed {
 		e.Signer, e.Class, e.Key = cli.Printable(v.Signer), v.Class.String(), v.Key
 	}
@@ -67,7 +72,17 @@ func addOnce(list []string, s string) []string {
 // line is the entry as JSON, in ASCII.
 func (e entry) line() (string, error) {
 	b, err := json.Marshal(e)
-	return string(asciiJSON(b)), err
+	return cli.ASCII(b), err
+}
+
+// keepsLog says whether this rstr can write to root's log. Where it can't,
+// since it was lent the right to PIDs and nothing else, syslog alone is told.
+func (o *options) keepsLog() bool { return (o.who.root || o.who.suid) && !o.who.gone }
+
+// beyond says whether a tree gets what its caller has not by herself; in a user
+// namespace of her own nothing is.
+func (o *options) beyond(d policy.Decision) bool {
+	return !o.who.settled && slices.ContainsFunc(d.Wants, func(w policy.Judged) bool { return !w.Own })
 }
 
 // granted writes down, before anything is created, that a tree gets more than
@@ -78,18 +93,44 @@ func (o *options) granted(v verify.Verdict, d policy.Decision) error {
 		return err
 	}
 	host.Syslog("rstr", line, false) // who does not listen is not told
+	if !o.keepsLog() {
+		return nil
+	}
 	return host.Audit(host.AuditLog, line)
 }
 
-// refused writes down that an image asked for what nobody granted. Without the
-// right to the log, syslog alone is told.
-func (o *options) refused(v verify.Verdict, e *restore.NeedsError) {
-	n := o.entry(v, policy.Decision{Wants: e.Wants})
-	n.Result = "refused"
-	for _, w := range e.Wants {
-		n.Why = cli.Printable(w.Nearest)
+// refused writes down that an image was not accepted, or asked for what nobody
+// granted. img is nil where nobody knows which one it was.
+func (o *options) refused(img *verify.Image, err error) {
+	if o.plan || !isRefusal(exitCode(err)) {
+		return
 	}
+	var v verify.Verdict
+	if img != nil {
+		v = img.Verdict()
+	}
+	var needs *restore.NeedsError
+	var d policy.Decision
+	why := err.Error()
+	if errors.As(err, &needs) {
+		d.Wants = needs.Wants
+		why = needs.Wants[len(needs.Wants)-1].Nearest
+	}
+	n := o.entry(v, d)
+	n.Result, n.Why = "refused", shortened(cli.Printable(why), maxWhy)
 	o.log(n)
+}
+
+// maxWhy is how much of a reason a line has.
+const maxWhy = 500
+
+// isRefusal tells what rstr will not do from what it can't.
+func isRefusal(code int) bool {
+	switch code {
+	case cli.BadSign, cli.Refused, cli.Expired, cli.WrongClock, cli.WrongHost, cli.Consumed, cli.RolledBack, cli.WrongImage, cli.NotAttested:
+		return true
+	}
+	return false
 }
 
 // unprivileged writes down that rstr goes on without what it was lent, or what
@@ -108,25 +149,14 @@ func (o *options) log(n entry) {
 		return
 	}
 	host.Syslog("rstr", line, true)
-	if o.who.gone || !o.who.suid && !o.kept() {
+	if !o.keepsLog() {
 		return
 	}
 	o.who.asRoot(func() error {
-		count, err := host.CountRefusal(host.RefusalDir, n.Caller, time.Now())
-		switch {
-		case err != nil || count > host.MaxRefusals:
-			return err
-		case count == host.MaxRefusals:
-			n.Why = "and more refusals of this caller, which are not written down for a minute"
-			line, _ = n.line()
-		}
-		return host.Audit(host.AuditLog, line)
+		return host.AuditRefusal(n.Caller, line, func(why string) string {
+			n.Why = why
+			line, _ := n.line()
+			return line
+		})
 	})
-}
-
-// kept says whether root keeps a log of refusals to itself: it does where the
-// administrator has set something up.
-func (o *options) kept() bool {
-	_, err := os.Stat(host.Settings)
-	return o.who.root && err == nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -21,6 +22,10 @@ import (
 
 func TestMain(m *testing.M) {
 	harness.WithoutCgo()
+	if err := harness.Seclude(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	testscript.Main(m, map[string]func(){"rstr": main, "rstr-spying": spying})
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
-	"unicode/utf16"
 
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/policy"
@@ -119,23 +118,8 @@ func (f *forecast) writeJSON(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\n", asciiJSON(b))
+	_, err = fmt.Fprintf(w, "%s\n", cli.ASCII(b))
 	return err
-}
-
-// asciiJSON escapes what can stand only in the strings of JSON.
-func asciiJSON(b []byte) []byte {
-	var out []byte
-	for _, r := range string(b) {
-		if r < 0x7f {
-			out = append(out, byte(r))
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			out = fmt.Appendf(out, "\\u%04x", unit)
-		}
-	}
-	return out
 }
 
 // needLines are needs that differ in their object only.
@@ -172,9 +156,9 @@ func (f *forecast) together() []*needLines {
 // maxObject is how much of an object's name a table shows.
 const maxObject = 80
 
-func shortened(s string) string {
-	if r := []rune(s); len(r) > maxObject {
-		return string(r[:maxObject-1]) + "…"
+func shortened(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
 	}
 	return s
 }
@@ -199,7 +183,7 @@ func (f *forecast) write(out io.Writer) error {
 		line("step", s.Stage, s.Object, s.Text)
 	}
 	for _, n := range f.together() {
-		object := shortened(n.Object)
+		object := shortened(n.Object, maxObject)
 		if n.more > 0 {
 			object += fmt.Sprintf(" and %d more", n.more)
 		}

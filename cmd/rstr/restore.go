@@ -82,6 +82,7 @@ func (o *options) build(s *streams) (built, error) {
 	}
 	defer file.Close()
 	if b.img, err = o.verified(file, size); err != nil {
+		o.refused(b.img, err)
 		return b, err
 	}
 	if o.plan {
@@ -131,10 +132,7 @@ func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
 			err = errors.Join(err, kept)
 		}
 	}
-	var needs *restore.NeedsError
-	if errors.As(err, &needs) {
-		o.refused(b.img.Verdict(), needs)
-	}
+	o.refused(b.img, err)
 	if o.elevated {
 		if gone := o.drop(); gone != nil {
 			return errors.Join(err, gone)
@@ -168,7 +166,7 @@ func (o *options) begin(img *verify.Image, d policy.Decision, s *cli.Speaker) er
 		if err := o.consume(img, time.Now(), s); err != nil {
 			return err
 		}
-		if !o.blindly && !o.elevated {
+		if !o.elevated && !o.beyond(d) {
 			return nil
 		}
 		return o.granted(img.Verdict(), d)

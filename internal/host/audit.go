@@ -38,6 +38,9 @@ func Audit(path, line string) error {
 // openLog opens the log and refuses one that anybody else could have written.
 // The group may read it: that is how distributions let adm do so.
 func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, err
@@ -62,6 +65,23 @@ func Syslog(program, line string, bad bool) error {
 	return kernelio.SendDatagram(SyslogSocket, fmt.Appendf(nil, "<%d>%s[%d]: %s", priority, program, kernelio.PID(), line))
 }
 
+// AuditRefusal appends the line of a refusal to the log, unless its caller has
+// had many of them in this minute. The last one says so instead: saying makes
+// that line. Root is not counted, who could empty the log.
+func AuditRefusal(caller uint32, line string, saying func(why string) string) error {
+	if caller == 0 {
+		return Audit(AuditLog, line)
+	}
+	n, err := CountRefusal(RefusalDir, caller, time.Now())
+	switch {
+	case err != nil || n > MaxRefusals:
+		return err
+	case n == MaxRefusals:
+		line = saying("and more refusals of this caller, which are not written down for a minute")
+	}
+	return Audit(AuditLog, line)
+}
+
 // RefusalDir is where refusals are counted, a file for each caller: its
 // size is the count.
 const RefusalDir = "/var/lib/ckpt/refused"
@@ -70,8 +90,7 @@ const RefusalDir = "/var/lib/ckpt/refused"
 const MaxRefusals = 10
 
 // CountRefusal says how many refusals of a caller's there were in this minute,
-// with this one. The minute begins anew
-// when there was none for so long.
+// with this one. The minute begins anew when there was none for so long.
 func CountRefusal(dir string, caller uint32, now time.Time) (int, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, err

@@ -27,7 +27,17 @@ type lab struct {
 
 var shared *lab
 
+// cageWord is the first argument of this program in a cage (cage_test.go).
+const cageWord = "caged"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == cageWord {
+		os.Exit(caged(os.Args[2]))
+	}
+	if err := harness.Seclude(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"fmt"
-	"math/rand/v2"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,16 +27,27 @@ import (
 	"github.com/ckptool/ckpt/test/harness"
 )
 
-// forgedImages is how many images TestUnsignedGetsNothing tries. CKPT_FORGED names another number, and CKPT_FORGE_SEED where to begin.
+// forgedImages is how many images TestForgedRights tries. CKPT_FORGED names another number, and CKPT_FORGE_SEED where to begin.
 const forgedImages = 1000
 
-// batch is how many of them one sandbox tries.
-const batch = 50
+// clerks is a rule by which the clerk's signature gives alice the PIDs of her own programs back, and nothing else.
+const clerks = `
+[[restore]]
+name = "clerks"
+signers = ["clerk@test"]
+classes = ["operator"]
+users = ["alice"]
+replay = true
+[restore.grant]
+pids = ["here"]
+also = ["exe-link", "map-files"]
+`
 
-// TestUnsignedGetsNothing forges unsigned images that ask for ids, groups, capabilities, files and whatever else a record can say, and has
-// alice, or root, restore them with every rstr that is lent authority. Not one process of theirs ends with a right that its caller lacks, as the
-// kernel tells it, and no rstr crashes.
-func TestUnsignedGetsNothing(t *testing.T) {
+// TestForgedRights forges images that ask for ids, groups, capabilities, files and whatever else a record can say, unsigned or signed by
+// somebody who may grant PIDs alone, and has alice, or root, restore them with every rstr that is lent authority. Not one process of theirs
+// ends with a right that its caller lacks, as the kernel tells it, no file is made that is not hers, what fails leaves nothing, and no rstr
+// crashes.
+func TestForgedRights(t *testing.T) {
 	n, seed := forgedImages, uint64(time.Now().UnixNano())
 	if s := os.Getenv("CKPT_FORGED"); s != "" {
 		n = parsed(t, s, strconv.Atoi)
@@ -41,98 +56,152 @@ func TestUnsignedGetsNothing(t *testing.T) {
 		seed = parsed(t, s, func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) })
 	}
 	o := newOffice(t)
-	o.etc("policy.toml", asRoot)
-	var originals []*original
+	o.etc("policy.toml", asRoot+clerks)
+	order := cageOrder{Originals: filepath.Join(o.Dir, "originals"), Key: filepath.Join(o.Dir, "clerk"), Seed: seed, End: n, Ways: o.ways()}
+	o.clerk(order.Key)
+	if err := os.Mkdir(order.Originals, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"tiny", "threads", "tree", "pipes", "sock_pair", "file_owner", "file_deleted", "mem_memfd", "timers_posix", "sig_pending"} {
-		originals = append(originals, o.original(name))
+		o.original(order.Originals, name)
 	}
-	ways := []way{
-		{harness.Alice, o.suid}, {harness.Alice, o.rstr("rstr-cap", 0o755, unix.CAP_CHECKPOINT_RESTORE)},
-		{harness.Alice, o.rstr("rstr-caps", 0o755, unix.CAP_CHECKPOINT_RESTORE, unix.CAP_SETUID, unix.CAP_SYS_ADMIN, unix.CAP_DAC_OVERRIDE)},
-		{harness.Superuser, o.rstr("rstr", 0o755)},
-	}
-	codes, mu := map[int]int{}, sync.Mutex{}
-	limit := make(chan struct{}, 4)
+	order.Step = min(4, runtime.NumCPU())
+	results := make([][]trial, order.Step)
 	var all sync.WaitGroup
-	for from := 0; from < n && !t.Failed(); from += batch {
-		limit <- struct{}{}
-		all.Go(func() {
-			defer func() { <-limit }()
-			dir := filepath.Join(o.Dir, fmt.Sprint("forged", from))
-			did := forgeAll(t, dir, originals, seed+uint64(from), min(batch, n-from))
-			by := ways[from/batch%len(ways)]
-			o.tryAll(dir, by, func(name string, code int, said string) {
-				mu.Lock()
-				defer mu.Unlock()
-				codes[code]++
-				if by.user.ID == 0 && code == 0 {
-					said += " root restored it"
-				}
-				if said != "" {
-					t.Errorf("%s by %s with %s, exit code %d: %s\n%s", name, by.user.Name, filepath.Base(by.rstr), code, did[name], said)
-				}
-			})
-			os.RemoveAll(dir)
-		})
+	for k := range order.Step {
+		mine := order
+		mine.First = k
+		all.Go(func() { results[k] = o.cage(mine) })
 	}
 	all.Wait()
+	counts, codes := map[string]int{}, map[int]int{}
+	for _, r := range slices.Concat(results...) {
+		codes[r.Code]++
+		counts[r.Way+": "+r.Reason]++
+		if r.Wrong == "" && r.Code == cli.OK && strings.HasPrefix(r.Way, "root") {
+			r.Wrong = "root restored it"
+		}
+		if r.Wrong != "" {
+			t.Errorf("seed %d, %s, %s\nexit code %d: %s", r.Seed, r.Way, r.Did, r.Code, r.Wrong)
+		}
+	}
 	t.Logf("%d forged images from seed %d on, by exit code: %v", n, seed, codes)
-	if codes[0] == 0 || codes[cli.Refused] == 0 {
+	if n > forgedImages {
+		t.Log(table(counts))
+	}
+	if n >= forgedImages && (codes[cli.OK] == 0 || codes[cli.Refused] == 0) {
 		t.Errorf("none was restored, or none refused: nothing was tried")
 	}
 }
 
-// way is who restores by which rstr.
-type way struct {
-	user harness.User
-	rstr string
+// table lists counts, the highest first.
+func table(counts map[string]int) string {
+	var out strings.Builder
+	for _, what := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], strings.Compare(a, b)) }) {
+		fmt.Fprintf(&out, "\n%7d %s", counts[what], what)
+	}
+	return out.String()
 }
 
-// original is the unsigned image of a fixture of alice's.
-func (o *office) original(name string) *original {
+// ways are all who restore, by all that can be lent to rstr.
+func (o *office) ways() []way {
+	alice := []uint32{20001, 20010}
+	pids := o.rstr("rstr-cap", 0o755, unix.CAP_CHECKPOINT_RESTORE)
+	much := o.rstr("rstr-caps", 0o755, unix.CAP_CHECKPOINT_RESTORE, unix.CAP_SETUID, unix.CAP_SYS_ADMIN, unix.CAP_DAC_OVERRIDE)
+	return []way{
+		{"alice, set-user-id", uint32(harness.Alice.ID), alice, o.suid, false},
+		{"alice, with a capability", uint32(harness.Alice.ID), alice, pids, false},
+		{"alice, with many capabilities", uint32(harness.Alice.ID), alice, much, false},
+		{"root", 0, nil, o.rstr("rstr", 0o755), false},
+		{"alice, set-user-id, signed", uint32(harness.Alice.ID), alice, o.suid, true},
+	}
+}
+
+// clerk makes a key that the administrator trusts beside the operator's.
+func (o *office) clerk(key string) {
 	o.t.Helper()
-	j := o.begin(harness.Alice, name)
-	data, err := os.ReadFile(o.dump(harness.Superuser, j))
+	o.keygen(key)
+	trusted, err := os.ReadFile(filepath.Join(o.Etc, "ckpt/allowed_signers"))
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	x := &original{name: name, data: data}
-	x.m = x.decode(o.t)
-	for _, b := range x.m.Blobs {
-		raw, err := x.reader.ReadBlob(b, 1<<30)
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		x.blobs = append(x.blobs, raw)
+	o.trust("clerk@test", key)
+	more, err := os.ReadFile(filepath.Join(o.Etc, "ckpt/allowed_signers"))
+	if err != nil {
+		o.t.Fatal(err)
 	}
-	return x
+	o.etc("allowed_signers", string(trusted)+string(more))
 }
 
-// forgeAll writes forged images into a directory and says what was done to each.
-func forgeAll(t *testing.T, dir string, originals []*original, seed uint64, n int) map[string]string {
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Error(err)
+// cage has a cage try its images.
+func (o *office) cage(order cageOrder) (out []trial) {
+	self, err := os.Executable()
+	if err != nil {
+		o.t.Error(err)
 		return nil
 	}
-	did := map[string]string{}
-	for i := range n {
-		f := &forger{Rand: rand.New(rand.NewPCG(seed+uint64(i), 1)), others: originals}
-		x := originals[f.IntN(len(originals))]
-		name := fmt.Sprintf("%d.ckpt", i)
-		b, err := x.forged(f.privileged)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), b, 0o644)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-		did[name] = fmt.Sprintf("seed %d, %s: %s", seed+uint64(i), x.name, strings.Join(f.did, "; "))
+	orders := filepath.Join(o.Dir, fmt.Sprint("orders", order.First))
+	b, err := json.Marshal(order)
+	if err == nil {
+		err = os.WriteFile(orders, b, 0o600)
 	}
-	return did
+	if err != nil {
+		o.t.Error(err)
+		return nil
+	}
+	argv := o.As(harness.Superuser, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts", "--propagation", "private",
+		self, cageWord, orders)
+	res, err := once(harness.Command{Argv: argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}, Limit: 2 * time.Hour})
+	if err != nil || !res.OK() || !strings.HasSuffix(res.Stdout, "done\n") {
+		o.t.Errorf("the cage: %v, %v", res, err)
+	}
+	for line := range strings.Lines(res.Stdout) {
+		var r trial
+		if json.Unmarshal([]byte(line), &r) == nil {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
-// forged writes the image anew, without a signature.
-func (o *original) forged(change func(*image.Manifest)) ([]byte, error) {
+// original writes the unsigned image of a fixture of alice's into a directory.
+func (o *office) original(dir, name string) {
+	o.t.Helper()
+	image := o.dump(harness.Superuser, o.begin(harness.Alice, name))
+	data, err := os.ReadFile(image)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".ckpt"), data, 0o644)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// loaded reads an image that is to be forged.
+func loaded(path string) (*original, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	o := &original{name: strings.TrimSuffix(filepath.Base(path), ".ckpt"), data: data}
+	if o.reader, err = image.Open(bytes.NewReader(data), int64(len(data))); err != nil {
+		return nil, err
+	}
+	if o.m, err = o.reader.Decode(); err != nil {
+		return nil, err
+	}
+	for _, b := range o.m.Blobs {
+		raw, err := o.reader.ReadBlob(b, 1<<30)
+		if err != nil {
+			return nil, err
+		}
+		o.blobs = append(o.blobs, raw)
+	}
+	return o, nil
+}
+
+// forged writes the image anew, without a signature where sign is nil.
+func (o *original) forged(change func(*image.Manifest), sign func([]byte) ([][]byte, error)) ([]byte, error) {
 	r, err := image.Open(bytes.NewReader(o.data), int64(len(o.data)))
 	if err != nil {
 		return nil, err
@@ -143,14 +212,14 @@ func (o *original) forged(change func(*image.Manifest)) ([]byte, error) {
 	}
 	change(m)
 	var out bytes.Buffer
-	w := image.NewWriter(&out, image.Options{})
+	w := image.NewWriter(&out, image.Options{Codec: image.CodecNone, Workers: 1})
 	for i, b := range m.Blobs {
 		raw := o.blobs[min(i, len(o.blobs)-1)]
 		if _, err := w.Blob(source{raw, b.Extents}, b.Extents); err != nil {
 			return nil, err
 		}
 	}
-	err = w.Close(&image.Manifest{Header: m.Header, PIDs: m.PIDs, Tree: m.Tree, Records: m.Records}, nil)
+	err = w.Close(&image.Manifest{Header: m.Header, PIDs: m.PIDs, Tree: m.Tree, Records: m.Records}, sign)
 	return out.Bytes(), err
 }
 
@@ -205,80 +274,3 @@ func (f *forger) changeIDs(m *image.Manifest) {
 		}
 	}
 }
-
-// tryAll restores all images of a directory, each in turn, in namespaces of their own, and hears of each its exit code and what was wrong.
-func (o *office) tryAll(dir string, by way, tell func(name string, code int, said string)) {
-	script := filepath.Join(o.Dir, "try")
-	o.once(script, tryScript)
-	enter := ""
-	want := "Uid: 0 0 0 0" // root's are refused, and nothing is left
-	if by.user.ID != 0 {
-		as := o.As(by.user)
-		for i, word := range as {
-			if strings.HasSuffix(word, "setpriv") {
-				enter = strings.Join(as[i:], " ")
-			}
-		}
-		want = "Uid: 20001 20001 20001 20001;Gid: 20001 20001 20001 20001;Groups: 20001 20010;CapInh: 0000000000000000;CapPrm: 0000000000000000;" +
-			"CapEff: 0000000000000000;CapAmb: 0000000000000000;"
-	}
-	argv := o.As(harness.Superuser, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts", "--propagation", "private",
-		"/bin/sh", script, dir, o.t.TempDir(), enter, by.rstr, want)
-	res, err := once(harness.Command{Argv: argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}, Limit: 5 * time.Minute})
-	if err != nil || !res.OK() || !strings.HasSuffix(res.Stdout, "done\n") {
-		o.t.Errorf("the sandbox: %v, %v", res, err)
-		return
-	}
-	for line := range strings.Lines(strings.TrimSuffix(res.Stdout, "done\n")) {
-		var name string
-		var code int
-		if _, err := fmt.Sscan(line, &name, &code); err != nil {
-			o.t.Errorf("the sandbox says %q", line)
-			continue
-		}
-		_, said, _ := strings.Cut(strings.TrimSpace(line), fmt.Sprint(" ", code, " "))
-		tell(name, code, said)
-	}
-}
-
-func (o *office) once(path, text string) {
-	if _, err := os.Stat(path); err == nil {
-		return
-	}
-	if err := os.WriteFile(path+".new", []byte(text), 0o755); err != nil {
-		o.t.Error(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil && !os.IsNotExist(err) {
-		o.t.Error(err)
-	}
-}
-
-// tryScript is the first process of its PID namespace. /tmp is a copy there, in which nothing that an image does reaches anybody.
-const tryScript = `dir=$1 room=$2 enter=$3 rstr=$4 want=$5
-[ $$ = 1 ] || exit 9
-mount -t proc proc /proc && mount -t tmpfs box "$room" && mkdir "$room/up" "$room/work" && chmod 1777 "$room/up" &&
-mount -t overlay box -o "lowerdir=/tmp,upperdir=$room/up,workdir=$room/work" /tmp || exit 9
-others() {
-	for p in /proc/[0-9]*; do
-		case ${p##*/} in 1|$$) ;; *) echo "${p##*/}" ;; esac
-	done
-}
-for image in "$dir"/*.ckpt; do
-	said=$(timeout -s KILL 20 $enter "$rstr" --detach "$image" 2>&1 </dev/null)
-	code=$?
-	wrong=
-	case $said in *goroutine\ *|*panic:*) wrong="it crashed: $said" ;; esac
-	[ $code = 137 ] && wrong="it hangs: $said"
-	for p in $(others); do
-		is=$(sed -n 's/[[:space:]]*$//; s/[[:space:]][[:space:]]*/ /g; /^\(Uid\|Gid\|Groups\|CapInh\|CapPrm\|CapEff\|CapAmb\):/p' "/proc/$p/status" 2>/dev/null | tr '\n' ';')
-		[ -z "$is" ] || [ "$is" = "$want" ] || wrong="$wrong process $p is $is"
-	done
-	for p in $(others); do kill -KILL "$p" 2>/dev/null; done
-	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-		[ -z "$(others)" ] && break
-		sleep 0.01
-	done
-	echo "${image##*/} $code $(echo "$wrong" | tr '\n' ' ')"
-done
-echo done
-`

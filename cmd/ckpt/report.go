@@ -78,6 +78,7 @@ type contentInfo struct {
 	Records int            `json:"records"`
 	Raw     uint64         `json:"raw"`    // bytes of data
 	Stored  uint64         `json:"stored"` // the same, compressed
+	Read    bool           `json:"read"`   // the data was read and verified (--data)
 	Threads int            `json:"threads"`
 	Files   map[string]int `json:"files"`  // open file descriptions by kind
 	Mapped  map[string]int `json:"mapped"` // mapped files and memory, by how ckpt came by them

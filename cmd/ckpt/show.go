@@ -144,6 +144,7 @@ func (o *showOptions) report(file *os.File, size int64, s *streams) error {
 	if err != nil {
 		return err
 	}
+	r.Content.Read = o.data && v.Refusal == nil
 	if o.json {
 		err = r.json(s.out)
 	} else {

@@ -112,6 +112,27 @@ func (j *job) stillGood(image []byte) {
 	j.restore(path)
 }
 
+// TestShowData: ckpt show says whether it has read the data, and finds what is wrong with it when it has.
+func TestShowData(t *testing.T) {
+	t.Parallel()
+	_, image := tiny(t)
+	path := filepath.Join(t.TempDir(), "image")
+	show := func(code int, says string, args ...string) {
+		t.Helper()
+		if err := os.WriteFile(path, image, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if res := ckpt(t, append(append([]string{"show"}, args...), path)...); res.Code() != code || !strings.Contains(res.Stdout, says) {
+			t.Errorf("want code %d and %q: %v", code, says, res)
+		}
+	}
+	show(cli.OK, ", not read (--data reads it)\n")
+	show(cli.OK, ", read and right\n", "--data")
+	image[len(image)/4] ^= 1 // in a chunk
+	show(cli.OK, ", not read (--data reads it)\n")
+	show(cli.BadImage, "BAD IMAGE  the data: chunk", "--data")
+}
+
 // TestMutilated truncates, extends, reorders and repeats.
 func TestMutilated(t *testing.T) {
 	t.Parallel()

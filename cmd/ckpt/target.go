@@ -31,7 +31,7 @@ func mayDump(pid int) error {
 		return cli.WithHint(cli.Fail(cli.NoProcess, "%d is a thread of process %d (%s), not a process", pid, st.Tgid, st.Name), "ckpt %d", st.Tgid)
 	case stat.Flags&abi.PFKthread != 0:
 		return cli.Fail(cli.NotAllowed, "%d (%s) is a thread of the kernel", pid, st.Name)
-	case st.State == 'Z':
+	case st.State == 'Z' && stat.Threads <= 1: // or else another thread is calling execve(2)
 		return cli.Fail(cli.NoProcess, "process %d (%s) is dead: a zombie that %s has not waited for", pid, st.Name, processName(int(st.PPid)))
 	case st.Tracer != 0:
 		return tracedBy(pid, int(st.Tracer))

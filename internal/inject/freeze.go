@@ -20,14 +20,18 @@ type Frozen struct {
 	Zombies []int           // TIDs that have ended but are not reaped
 	zombie  map[int]bool
 	tr      *Tracer
+	opts    Options
+	burial  burial
+	denied  map[int]int // how often the kernel would not have a task seized
 }
 
 // Freeze seizes and stops all tasks that list names; it asks again until no
 // new one shows, since what runs may clone. Tasks that end meanwhile are left
 // out. When it fails, everything runs on.
 func (tr *Tracer) Freeze(list func() ([]int, error), o Options, deadline time.Time) (*Frozen, error) {
-	f := &Frozen{tr: tr, Threads: map[int]*Thread{}, zombie: map[int]bool{}}
-	err := tr.try(func() error { return f.freeze(tr, list, o, deadline) })
+	f := &Frozen{tr: tr, opts: o, Threads: map[int]*Thread{}, zombie: map[int]bool{}, denied: map[int]int{}}
+	defer f.burial.watch()()
+	err := tr.try(func() error { return f.freeze(list, deadline) })
 	if err != nil {
 		return nil, errors.Join(err, f.Thaw())
 	}
@@ -37,58 +41,141 @@ func (tr *Tracer) Freeze(list func() ([]int, error), o Options, deadline time.Ti
 	return f, nil
 }
 
-func (f *Frozen) freeze(tr *Tracer, list func() ([]int, error), o Options, deadline time.Time) error {
+func (f *Frozen) freeze(list func() ([]int, error), deadline time.Time) error {
 	for {
 		tids, err := list()
 		if err != nil {
 			return err
 		}
-		fresh, err := f.seize(tr, tids, o)
+		fresh, again, err := f.seize(tids)
 		if err != nil {
 			return err
 		}
-		if len(fresh) == 0 {
-			return nil
+		if len(fresh) == 0 && !again {
+			if f.settled() {
+				return nil
+			}
+			fresh = f.review()
 		}
 		if err := f.stop(fresh, deadline); err != nil {
 			return err
 		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("its threads come and go: %w", ErrDeadline)
+		}
 	}
 }
 
-// seize seizes and interrupts those that are not known yet.
-func (f *Frozen) seize(tr *Tracer, tids []int, o Options) (fresh []*Thread, err error) {
+// seize seizes and interrupts those that are not known yet. It says whether to
+// look again, as some were not to be had: while a thread calls execve(2) a list
+// may have it with a number that it has no more, and not with its new one.
+func (f *Frozen) seize(tids []int) (fresh []*Thread, again bool, err error) {
 	for _, tid := range tids {
 		if f.Threads[tid] != nil || f.zombie[tid] {
 			continue
 		}
-		t, err := tr.Seize(tid, o)
-		if f.mayPass(tid, err) {
-			continue
+		t, err := f.take(tid)
+		switch {
+		case err == nil:
+			f.Threads[tid] = t
+			fresh = append(fresh, t)
+		case f.hasEnded(tid, err):
+		case errors.Is(err, ErrGone), f.mayChange(tid, err):
+			again = true
+		default:
+			return nil, false, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		f.Threads[tid] = t
-		if err := t.Interrupt(); errors.Is(err, ErrGone) {
-			delete(f.Threads, tid)
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		fresh = append(fresh, t)
 	}
-	return fresh, nil
+	return fresh, again, nil
 }
 
-// mayPass takes note of tasks that have ended.
-func (f *Frozen) mayPass(tid int, err error) bool {
-	var z *ZombieError
-	if errors.As(err, &z) {
-		f.zombie[tid] = true
-		return true
+// take seizes a task and has it stop. A task may have been seized before under
+// another number: a thread that calls execve(2) gets that of its process's first.
+func (f *Frozen) take(tid int) (*Thread, error) {
+	t, err := f.tr.Seize(tid, f.opts)
+	var traced *TracedError
+	if errors.As(err, &traced) && traced.By == f.tr.tid {
+		t, err = &Thread{tr: f.tr, tid: tid, opts: f.opts}, nil
 	}
-	return errors.Is(err, ErrGone)
+	if err != nil {
+		return nil, err
+	}
+	f.burial.add(tid)
+	return t, t.interrupt()
+}
+
+// hasEnded takes note of tasks that have ended and stay as zombies.
+func (f *Frozen) hasEnded(tid int, err error) bool {
+	var z *ZombieError
+	if !errors.As(err, &z) {
+		return false
+	}
+	f.zombie[tid] = true
+	return true
+}
+
+// deniedTimes is how often a task is tried that the kernel will not have
+// seized, and deniedTime how long it is left alone in between.
+const (
+	deniedTimes = 20
+	deniedTime  = time.Millisecond
+)
+
+// mayChange gives a task time that is refused without a reason that shows: the
+// kernel says EPERM too of one that has ended when its turn comes, and by then
+// its number may be another's.
+func (f *Frozen) mayChange(tid int, err error) bool {
+	if f.denied[tid]++; !errors.Is(err, unix.EPERM) || f.denied[tid] > deniedTimes {
+		return false
+	}
+	time.Sleep(deniedTime)
+	return true
+}
+
+// settled says whether all are as they were found: execve(2) ends all other
+// threads of a process, stopped or ended as they are, and leaves the one that
+// called it with the number of the first.
+func (f *Frozen) settled() bool {
+	for tid := range f.Threads {
+		if ev, ok, err := kernelio.PtraceWait(tid, false); err != nil || !ok || ev.Exited {
+			return false
+		}
+	}
+	for tid := range f.zombie {
+		if lives(tid) {
+			return false
+		}
+	}
+	return true
+}
+
+func lives(tid int) bool {
+	st, err := readStatus(tid)
+	return err == nil && st.state != 'Z' && st.state != 'X'
+}
+
+// review forgets those that are not what they were found to be, and returns
+// those whose stop is to be seen anew.
+func (f *Frozen) review() (fresh []*Thread) {
+	for tid := range f.zombie {
+		if lives(tid) {
+			delete(f.zombie, tid)
+		}
+	}
+	for tid, t := range f.Threads {
+		st, err := readStatus(tid)
+		switch {
+		case err != nil || st.state == 'Z' || st.state == 'X':
+			kernelio.ReapTracee(tid)
+			f.drop(t)
+		case st.tracer != f.tr.tid || st.state != 't':
+			delete(f.Threads, tid)
+		case tid == st.tgid && !t.asSmoothed():
+			f.Threads[tid] = &Thread{tr: f.tr, tid: tid, opts: f.opts}
+			fresh = append(fresh, f.Threads[tid])
+		}
+	}
+	return fresh
 }
 
 // vforkTime is how long threads may take before it is looked at which of them
@@ -133,7 +220,7 @@ func (f *Frozen) late(fresh []*Thread, free *freed, deadline time.Time) (rest []
 	}
 	free.looks++
 	for _, t := range fresh {
-		if errors.Is(t.ended(), ErrGone) {
+		if errors.Is(t.remind(), ErrGone) {
 			f.drop(t)
 			continue
 		}
@@ -145,6 +232,23 @@ func (f *Frozen) late(fresh []*Thread, free *freed, deadline time.Time) (rest []
 		}
 	}
 	return rest, nil
+}
+
+// remind asks a thread to stop once more: one that calls execve may forget
+// about it (seen on Linux 6.18). If it has ended the error wraps ErrGone, also if
+// no wait says so because what has its number now is the tool's child.
+func (t *Thread) remind() error {
+	if err := t.ended(); err != nil {
+		return err
+	}
+	st, err := readStatus(t.tid)
+	if err != nil || st.tracer != t.tr.tid {
+		return t.gone()
+	}
+	if st.state == 't' {
+		return nil
+	}
+	return t.interrupt()
 }
 
 // collect looks once at each and returns those that are still running.
@@ -287,26 +391,50 @@ func inVfork(tid int) bool {
 
 // Thaw lets all threads go, all at about the same time: a thread that runs
 // while others of its process are traced is woken by signals that are ignored.
+// One that calls execve(2) at once ends those that are still traced, and waits
+// until they are reaped.
 func (f *Frozen) Thaw() error {
 	var all error
-	note := func(err error) {
-		if err != nil && !errors.Is(err, ErrGone) {
+	var gone []int
+	note := func(t *Thread, err error) {
+		if errors.Is(err, ErrGone) {
+			gone = append(gone, t.tid)
+		} else if err != nil {
 			all = errors.Join(all, err)
 		}
 	}
 	f.tr.Do(func() {
 		for _, t := range f.Threads {
-			note(t.halted())
+			note(t, t.halted())
 		}
 		for _, t := range f.order() {
-			note(t.wrap("detaching", kernelio.PtraceDetach(t.tid, 0)))
+			note(t, t.wrap("detaching", kernelio.PtraceDetach(t.tid, 0)))
 			delete(f.Threads, t.tid)
 			if t.stop.Kind == StopGroup {
 				t.awaitStopped()
 			}
 		}
+		for _, tid := range gone {
+			awaitEnd(tid)
+		}
 	})
 	return all
+}
+
+// awaitEnd reaps a tracee that is about to end, if it is one. The first thread
+// of a process can't be reaped before the others, and nobody waits for that.
+func awaitEnd(tid int) {
+	var w waiter
+	for until := time.Now().Add(stopTime); !w.expired(until); w.pause() {
+		if ev, ok, err := kernelio.PtraceWait(tid, false); err != nil || ok && ev.Exited {
+			return
+		}
+		st, err := readStatus(tid)
+		dying := st.pending.Has(int(unix.SIGKILL)) || st.state == 'R' || st.state == 'Z' && tid != st.tgid
+		if err != nil || st.tracer != unix.Gettid() || !dying {
+			return
+		}
+	}
 }
 
 // order puts the stopped threads first: a parent that looks at its stopped

@@ -9,10 +9,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
 // startOther starts testdata/other.c in a mode and returns its PID and the
@@ -51,7 +54,7 @@ func treeLister(pid int) func() ([]int, error) {
 		for len(pids) > 0 {
 			tids, err := lister(pids[0])()
 			pids = pids[1:]
-			if errors.Is(err, os.ErrNotExist) {
+			if kernelio.IsGone(err) {
 				continue
 			}
 			for _, tid := range tids {
@@ -355,4 +358,66 @@ func stackOf(t *testing.T, pid int) []byte {
 	}
 	t.Fatal("no stack")
 	return nil
+}
+
+// A thread that calls execve takes the number of its process's first one. The
+// kernel lets nobody seize the process meanwhile, and waits for the tracer of
+// those that die of it: that must not wait for the kernel.
+func TestFreezeExec(t *testing.T) {
+	for _, mode := range []string{"exec-first", "exec-other", "exec-vfork"} {
+		t.Run(mode, func(t *testing.T) { freezeExec(t, mode) })
+	}
+}
+
+func freezeExec(t *testing.T, mode string) {
+	pid, _, out := startOther(t, mode)
+	var lines atomic.Int64
+	go func() {
+		for _, err := out.ReadString('\n'); err == nil; _, err = out.ReadString('\n') {
+			lines.Add(1)
+		}
+	}()
+	tr := newTracer(t)
+	for i := range 250 {
+		time.Sleep(time.Duration(i%13) * 200 * time.Microsecond)
+		f, err := tr.Freeze(treeLister(pid), 0, soon())
+		if err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+		before := lines.Load()
+		for _, tid := range must[[]int](t)(treeLister(pid)()) {
+			if st, err := readStatus(tid); err == nil && st.state != 't' && st.state != 'Z' {
+				t.Fatalf("%d: task %d is %c, traced by %d", i, tid, st.state, st.tracer)
+			}
+			if f.Threads[tid] == nil && !f.zombie[tid] {
+				t.Fatalf("%d: task %d is not frozen", i, tid)
+			}
+		}
+		for tid, th := range f.Threads {
+			if _, err := th.Regs(); err != nil {
+				t.Fatalf("%d: task %d: %v", i, tid, err)
+			}
+		}
+		if err := f.Thaw(); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+		if i%20 == 0 {
+			goesOn(t, pid, &lines, before)
+		}
+	}
+}
+
+// goesOn waits until the process has said more, and nobody traces it.
+func goesOn(t *testing.T, pid int, lines *atomic.Int64, before int64) {
+	t.Helper()
+	for end := soon(); lines.Load() <= before+1; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not go on%s", where(pid))
+		}
+	}
+	for _, tid := range must[[]int](t)(lister(pid)()) {
+		if st, err := readStatus(tid); err == nil && (st.tracer != 0 || st.state == 't' || st.state == 'T') {
+			t.Fatalf("task %d is %c, traced by %d", tid, st.state, st.tracer)
+		}
+	}
 }

@@ -274,6 +274,17 @@ func (t *Thread) smooth() error {
 	return t.setRegs(again)
 }
 
+// asSmoothed says whether the registers that smooth has written are there: the
+// thread is the one that they were written to.
+func (t *Thread) asSmoothed() bool {
+	if t.eintr == nil {
+		return false
+	}
+	again, _ := abi.RestartEINTR(*t.eintr)
+	r, err := t.getRegs()
+	return err == nil && r == again
+}
+
 // rough takes back what smooth did if a signal with a handler came in the
 // meantime: the call has to end in EINTR then, for the sake of those that wait
 // in it for the handler to run.

@@ -7,12 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ckptool/ckpt/internal/kernelio"
 )
 
 // TestMain builds the C targets once and, in a child that is told so, plays
@@ -146,14 +147,7 @@ func (tg *target) beating() {
 
 // lister lists the threads of a process for Freeze.
 func lister(pid int) func() ([]int, error) {
-	return func() (tids []int, err error) {
-		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-		for _, e := range entries {
-			tid, _ := strconv.Atoi(e.Name())
-			tids = append(tids, tid)
-		}
-		return tids, err
-	}
+	return func() ([]int, error) { return kernelio.Threads(pid) }
 }
 
 func soon() time.Time { return time.Now().Add(10 * time.Second) }

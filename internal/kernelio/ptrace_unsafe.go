@@ -39,9 +39,15 @@ func ptraceValue(req int, tid int, addr, data uintptr) error {
 	return nil
 }
 
-// PtraceSeize attaches to tid without stopping it; opts are PTRACE_O_*.
+// PtraceSeize attaches to tid without stopping it; opts are PTRACE_O_*. It
+// waits for an execve(2) in the process of tid, and so lets Go run other
+// goroutines meanwhile.
 func PtraceSeize(tid int, opts uintptr) error {
-	return ptraceValue(unix.PTRACE_SEIZE, tid, 0, opts)
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, opts, 0, 0)
+	if e != 0 {
+		return os.NewSyscallError("ptrace", e)
+	}
+	return nil
 }
 
 // PtraceSetOptions replaces the PTRACE_O_* of a stopped tid.

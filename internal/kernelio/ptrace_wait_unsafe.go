@@ -55,6 +55,14 @@ func PtraceWait(tid int, block bool) (ev TaskEvent, ok bool, err error) {
 	return ev, true, err
 }
 
+// ReapTracee takes the end of a tracee and says whether there was one. Any
+// thread of the tool may call it. What a wait finds besides ends, whatever it
+// asks for, are stops of tracees (wait_task_stopped): those stay.
+func ReapTracee(tid int) bool {
+	ev, ok, err := PtraceWait(tid, false)
+	return err == nil && ok && ev.Exited
+}
+
 // PtraceTake is PtraceWait, but the stop is reported once, and its signal is
 // lost unless the task is resumed with it.
 func PtraceTake(tid int, block bool) (ev TaskEvent, ok bool, err error) {

@@ -105,9 +105,33 @@ func Descendants(pid int) ([]int, error) {
 func Children(pid int) ([]int, error) { return inProc(pid, (*ProcDir).Children) }
 
 // Threads lists the TIDs of process pid, in ascending order.
-func Threads(pid int) ([]int, error) { return inProc(pid, (*ProcDir).Threads) }
+func Threads(pid int) ([]int, error) {
+	return inProc(pid, func(p *ProcDir) ([]int, error) {
+		all, err := p.Threads()
+		if err == nil && len(all) == 0 {
+			err = unix.ESRCH
+		}
+		return all, err
+	})
+}
 
+// inProc asks something of the directory of a process. While another thread than
+// the first calls execve(2) there are moments in which /proc does not find the
+// process, since the directory is that of the first thread, which ends: what
+// kill(2) finds is asked for again.
 func inProc[T any](pid int, f func(*ProcDir) (T, error)) (v T, err error) {
+	for range inProcTimes {
+		if v, err = askProc(pid, f); err == nil || !IsGone(err) || unix.Kill(pid, 0) == unix.ESRCH {
+			break
+		}
+		Yield()
+	}
+	return v, err
+}
+
+const inProcTimes = 1000
+
+func askProc[T any](pid int, f func(*ProcDir) (T, error)) (v T, err error) {
 	p, err := OpenProc(pid)
 	if err != nil {
 		return v, err

@@ -208,9 +208,59 @@ static void rules(const char *mode)
 		_exit(6);
 }
 
+// The process executes its file again and again, with other threads about it
+// that end of it.
+static void again(const char *mode)
+{
+	nap(1);
+	execl("/proc/self/exe", "other", mode, "again", NULL);
+	_exit(4);
+}
+
+static void *executes(void *mode)
+{
+	again(mode);
+	return NULL;
+}
+
+static void *starts_others(void *arg)
+{
+	for (;;) {
+		pid_t p = vfork();
+		if (p == 0) {
+			execl("/proc/self/exe", "other", "none", NULL);
+			_exit(4);
+		}
+		waitpid(p, NULL, 0);
+		say("ok\n");
+	}
+	return NULL;
+}
+
+static void execs(const char *mode)
+{
+	pthread_t th;
+
+	for (int i = 0; i < 3; i++)
+		if (pthread_create(&th, NULL, stay, NULL))
+			_exit(3);
+	say("ok\n");
+	if (!strcmp(mode, "exec-first"))
+		again(mode);
+	void *(*f)(void *) = strcmp(mode, "exec-vfork") ? executes : starts_others;
+	if (pthread_create(&th, NULL, f, (void *)mode))
+		_exit(3);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argv[1];
+	if (!strcmp(mode, "none"))
+		return 0;
+	if (!strncmp(mode, "exec-", 5))
+		execs(mode);
 	if (!strcmp(mode, "vfork"))
 		vforks(300);
 	if (!strcmp(mode, "vfork-forever"))

@@ -6,6 +6,7 @@ const (
 	pieceRun
 	pieceLeave
 	piecePark
+	pieceHeir
 	piecePause
 	pieces
 )
@@ -24,6 +25,9 @@ func leave()
 
 //lint:ignore U1000 used by the assembly
 func park()
+
+//lint:ignore U1000 used by the assembly
+func heir()
 
 //lint:ignore U1000 used by the assembly
 func pauseLoop()

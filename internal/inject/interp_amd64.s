@@ -28,6 +28,7 @@
 #define cTGID  56
 #define cTID   60
 
+#define SYS_read         0
 #define SYS_ppoll        271
 #define SYS_clone        56
 #define SYS_exit         60
@@ -38,6 +39,7 @@
 #define SYS_kill         62
 #define SYS_tgkill       234
 #define ESRCH            3
+#define EINTR            4
 #define SYS_pause        34
 #define SYS_exit_group   231
 
@@ -245,6 +247,30 @@ die:
 	JMP   die
 	MARK
 
+// heir waits until nobody has the other end of the pipe R9 any more and then,
+// unless the word at R14 is set, goes to R8: run, with its registers.
+TEXT ·heir(SB), NOSPLIT|NOFRAME, $0
+again:
+	MOVQ  R9, DI
+	LEAQ  cTIME(R13), SI
+	MOVL  $1, DX
+	MOVL  $SYS_read, AX
+	SYSCALL
+	CMPQ  AX, $-EINTR
+	JEQ   again
+	TESTQ AX, AX
+	JNZ   end // nobody writes anything
+	MOVQ  (R14), AX
+	TESTQ AX, AX
+	JNZ   end
+	JMP   R8
+end:
+	XORL  DI, DI
+	MOVL  $SYS_exit_group, AX
+	SYSCALL
+	JMP   end
+	MARK
+
 // pauseLoop is where a stub waits to be seized.
 TEXT ·pauseLoop(SB), NOSPLIT|NOFRAME, $0
 again:
@@ -267,6 +293,9 @@ TEXT ·codeAddr(SB), NOSPLIT, $0-16
 	JEQ  ret
 	LEAQ ·park(SB), AX
 	CMPQ CX, $3
+	JEQ  ret
+	LEAQ ·heir(SB), AX
+	CMPQ CX, $4
 	JEQ  ret
 	LEAQ ·pauseLoop(SB), AX
 ret:

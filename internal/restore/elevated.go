@@ -207,6 +207,11 @@ func (s *session) shed(b *body) []plan.Call {
 	if !ok {
 		c = s.opts.Caller.Creds
 	}
+	return become(c)
+}
+
+// become has a process be of the real ids and the groups, and no more, for good.
+func become(c kind.Creds) []plan.Call {
 	u, g := plan.Int(c.UID.Real), plan.Int(c.GID.Real)
 	return []plan.Call{
 		setGroups(c.Groups),

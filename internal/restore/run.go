@@ -114,6 +114,7 @@ func (s *session) attempt() (*Restored, error) {
 	defer s.closeBarrier()
 	defer s.closeOwned()
 	defer s.closeHands()
+	defer s.dismiss()
 	r := &Restored{Route: s.route, Tasks: len(s.tree.Tasks), Threads: len(s.threads)}
 	var err error
 	s.tracer.Do(func() { err = s.build() })
@@ -145,7 +146,7 @@ func (s *session) build() error {
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle), s.takeAway,
 		func() error { return s.retire(kind.Zombie) }, s.forgetChildren,
-		s.arm, s.again, s.stage(plan.Creds), s.seal, s.checkCreds,
+		s.bequeath, s.arm, s.again, s.stage(plan.Creds), s.seal, s.checkCreds,
 	} {
 		if err := do(); err != nil {
 			return err

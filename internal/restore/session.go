@@ -48,6 +48,7 @@ type session struct {
 	hands     map[string]*kernelio.Hand
 	wearing   map[plan.Ref]kind.Creds // what threads are to become
 	undo      [][]plan.Call           // to be made if the restore fails
+	heir      *heir                   // who makes them if rstr is killed
 }
 
 // step is a plan.Step with the object that it belongs to.

@@ -81,16 +81,29 @@ func (r *listenRecord) dumpUnix(f *kind.FileSite) (waiting uint32, err error) {
 		return 0, err
 	}
 	r.Backlog = u.Most
-	b, err := getsockopt(f.Do, self(f), unix.SOL_SOCKET, unix.SO_PEERCRED, 12) // struct ucred
-	if err != nil || len(b) < 12 {
+	peer, pid, err := peerCred(f)
+	if err != nil {
 		return 0, fmt.Errorf("asking who listens: %w", err)
 	}
-	r.Peer = &ids{credmap.UID(binary.LittleEndian.Uint32(b[4:])), credmap.GID(binary.LittleEndian.Uint32(b[8:]))}
-	r.listener(f, kind.PID(binary.LittleEndian.Uint32(b)))
+	r.Peer = &peer
+	r.listener(f, pid)
 	if r.Socket.Local.Abstract || !r.Socket.Local.bound() {
 		return u.Waiting, nil
 	}
 	return u.Waiting, r.dumpFile(f, u)
+}
+
+// peerCred is what SO_PEERCRED shows (unix(7)): who listened, or who made a pair.
+func peerCred(f *kind.FileSite) (ids, kind.PID, error) {
+	b, err := getsockopt(f.Do, self(f), unix.SOL_SOCKET, unix.SO_PEERCRED, 12) // struct ucred
+	if err == nil && len(b) < 12 {
+		err = fmt.Errorf("SO_PEERCRED of %d bytes", len(b))
+	}
+	if err != nil {
+		return ids{}, 0, err
+	}
+	le := binary.LittleEndian
+	return ids{credmap.UID(le.Uint32(b[4:])), credmap.GID(le.Uint32(b[8:]))}, kind.PID(le.Uint32(b)), nil
 }
 
 // listener finds the task that listened, if it still has the socket.

@@ -21,14 +21,18 @@ type socketpairRecord struct {
 	// Outside is set for a standard stream whose peer is outside the tree;
 	// then the rest is empty.
 	Outside streamsRecord `cbor:"5,keyasint"`
+	// Maker is who made the pair (SO_PEERCRED), or if that is nobody of the
+	// tree's, a process that has this end.
+	Maker kind.PID `cbor:"6,keyasint,omitempty"`
 }
 
 // Socketpair claims unix sockets that are connected and have no address:
 // those of socketpair(2), both inside the tree or one already closed. One
 // whose peer is outside becomes rstr's own standard stream, if it was one.
 //
-// The tool makes both ends, so SO_PEERCRED shows its pid; the ids are those
-// of the caller.
+// The two ends are made by the process that made them the first time, which
+// SO_PEERCRED shows, or if that is gone by one that has them; but by rstr if
+// they are somebody else's than the caller's.
 func Socketpair() kind.Kind {
 	return kind.New(kind.Spec[*kind.FileSite, socketpairRecord]{
 		Name:   "socketpair",
@@ -59,6 +63,12 @@ func dumpSocketpair(d kind.Dump, f *kind.FileSite, _ []plan.Result) (r socketpai
 	}
 	if r.Shutdown = u.Shutdown; peer != nil {
 		r.Peer = peer.Ref()
+	}
+	if _, r.Maker, err = peerCred(f); err != nil {
+		return r, err
+	}
+	if !d.InTree(r.Maker) {
+		r.Maker = f.Task.PID
 	}
 	r.Queue, err = r.dumpQueue(d, f)
 	return r, err

@@ -20,7 +20,7 @@ func planSocketpair(r socketpairRecord, h *kind.Host) []plan.Step {
 	var steps []plan.Step
 	if r.Peer == 0 || h.Self.ID < uint32(r.Peer) { // one of the two makes both
 		s := r.Socket.Sort
-		steps = oneStep(plan.Create, "make a pair of sockets", plan.Call{Nr: unix.SYS_SOCKETPAIR, Args: []plan.Arg{
+		steps = oneStep(plan.Create, "make a pair of sockets", plan.Call{Nr: unix.SYS_SOCKETPAIR, Maker: int32(r.Maker), Args: []plan.Arg{
 			plan.Int(s.Domain), plan.Int(s.Type | unix.SOCK_CLOEXEC), plan.Int(s.Proto), plan.FDs(h.Self, peer)}})
 	}
 	steps = append(steps, ownership(h.Self, owner{0o777, r.Socket.UID, r.Socket.GID}, bornAs(h, 0o777))...)

@@ -114,12 +114,17 @@ func (Move) op() {}
 
 // Call is one system call.
 type Call struct {
-	In   Ref     // who executes it: zero is the tool
-	As   Ref     // the thread whose credentials the tool wears meanwhile; zero: its own
-	Nr   uintptr // system call number of this architecture
-	Args []Arg   // at most 6
-	Ret  Ret
-	Out  Ref // the name of the result; zero: nobody needs it
+	In Ref // who executes it: zero is the tool
+	As Ref // the thread whose credentials the tool wears meanwhile; zero: its own
+	// Maker is the recorded number of the process that makes the call in the
+	// tool's place, if it has the right credentials by then, since what the call
+	// makes shows who did (SO_PEERCRED in unix(7)). The descriptors are the tool's
+	// all the same. Zero: the tool.
+	Maker int32
+	Nr    uintptr // system call number of this architecture
+	Args  []Arg   // at most 6
+	Ret   Ret
+	Out   Ref // the name of the result; zero: nobody needs it
 	// Expect holds what must be in the Out arguments afterwards; anything
 	// else is a Changed error.
 	Expect []Field

@@ -114,8 +114,12 @@ func (s *session) giveUp() error {
 
 // doing runs a step's operation in the tool, as who is to have done it.
 func (s *session) doing(st *step, op plan.Op, f func() error) error {
-	if c, ok := op.(plan.Call); ok && !c.As.IsZero() {
+	c, ok := op.(plan.Call)
+	if ok && !c.As.IsZero() {
 		return s.wear(c.As, f)
+	}
+	if ok && s.makerOf(c) != nil {
+		return f()
 	}
 	if remembers(op) {
 		if r, ok := s.maker(st); ok {

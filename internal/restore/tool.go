@@ -165,7 +165,7 @@ func (s *session) toolOp(op plan.Op) error {
 		}
 	}
 	c.Args = s.renamed(c.Args)
-	r, err := calls.Tool(c, s.newNames(nil))
+	r, err := s.call(c)
 	if err != nil {
 		return err
 	}
@@ -196,6 +196,14 @@ var opens = map[uintptr]bool{
 	unix.SYS_EPOLL_CREATE1: true, unix.SYS_TIMERFD_CREATE: true, unix.SYS_SIGNALFD4: true, unix.SYS_INOTIFY_INIT1: true,
 	unix.SYS_MEMFD_CREATE: true, unix.SYS_PIDFD_OPEN: true, unix.SYS_SOCKET: true, unix.SYS_FCNTL: true,
 	unix.SYS_PIPE2: true, unix.SYS_SOCKETPAIR: true,
+}
+
+// call makes a call of the tool, or has it made.
+func (s *session) call(c plan.Call) (plan.Result, error) {
+	if b := s.makerOf(c); b != nil {
+		return s.fetch(b, c)
+	}
+	return calls.Tool(c, s.newNames(nil))
 }
 
 func (s *session) learn(c plan.Call, name plan.Ref, v int64) {

@@ -116,6 +116,9 @@ func TestGranted(t *testing.T) {
 			o := &office{&world{o.World, t}, o.key, o.suid}
 			j := o.begin(harness.Eve, name)
 			image := o.signed(j, o.key)
+			if err := os.WriteFile(filepath.Join(j.dir, "granted"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
 			was := j.progress().Seq
 			if res := o.run(harness.Alice, o.suid, "--detach", image); !res.OK() {
 				t.Fatal(res)

@@ -177,7 +177,7 @@ func restoreOnce(args []string) {
 	tn, err := makeTiny(NewTracer(), b, board, pid, false)
 	check(err)
 	check(tn.st.Proc.Kill())
-	_, err = tn.st.Proc.Wait()
+	err = tn.st.Proc.Wait()
 	check(err)
 	check(tn.commit(b))
 	time.Sleep(time.Minute)

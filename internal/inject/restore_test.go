@@ -291,7 +291,7 @@ func killStub(t *testing.T, st *Stub) {
 	if err := st.Proc.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.Proc.Wait(); err != nil {
+	if err := st.Proc.Wait(); err != nil {
 		t.Fatal(err)
 	}
 }

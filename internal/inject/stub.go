@@ -43,9 +43,26 @@ type StubOptions struct {
 type Stub struct {
 	Thread *Thread
 	Space  *Space
-	// Proc is the tool's handle of the child process; Wait reaps it when it
-	// has ended.
-	Proc *os.Process
+	// Proc is the child process; Wait reaps it when it has ended.
+	Proc Child
+}
+
+// Child is a process that the tool has started and nobody else waits for: until
+// Wait its PID is its own. An os.Process would first try out, by starting two
+// more, whether the kernel has pidfds.
+type Child int
+
+// Kill ends it.
+func (c Child) Kill() error { return os.NewSyscallError("kill", unix.Kill(int(c), unix.SIGKILL)) }
+
+// Wait waits for its end, and for nothing else that its tracer is told of.
+func (c Child) Wait() error {
+	for {
+		err := unix.Waitid(unix.P_PID, int(c), nil, unix.WEXITED, nil)
+		if err != unix.EINTR {
+			return os.NewSyscallError("waitid", err)
+		}
+	}
 }
 
 // StubSpan is the memory that a stub with a room of size takes at its base.
@@ -120,14 +137,14 @@ func (tr *Tracer) stubFile(o StubOptions) (*os.File, error) {
 
 // spawn executes the file. Its own descriptor, and those to inherit, must be
 // above the numbers that starting a process moves descriptors to.
-func spawn(exe *os.File, files []int, o StubOptions) (*os.Process, error) {
+func spawn(exe *os.File, files []int, o StubOptions) (Child, error) {
 	top := int(exe.Fd())
 	for _, fd := range files {
 		top = max(top, fd)
 	}
 	fd, err := above(int(exe.Fd()), top+3*len(files)+64)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer unix.Close(fd)
 	attr := &syscall.ProcAttr{
@@ -139,14 +156,14 @@ func spawn(exe *os.File, files []int, o StubOptions) (*os.Process, error) {
 	}
 	pid, err := syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", fd), []string{""}, attr)
 	if err != nil {
-		return nil, os.NewSyscallError("execve", err)
+		return 0, os.NewSyscallError("execve", err)
 	}
-	return os.FindProcess(pid)
+	return Child(pid), nil
 }
 
 // seizeStub stops the new process and makes it ready.
-func (tr *Tracer) seizeStub(proc *os.Process, o StubOptions) (*Stub, error) {
-	t, err := tr.Seize(proc.Pid, ExitKill)
+func (tr *Tracer) seizeStub(proc Child, o StubOptions) (*Stub, error) {
+	t, err := tr.Seize(int(proc), ExitKill)
 	if err != nil {
 		return nil, err
 	}

@@ -220,8 +220,7 @@ func kill(st *inject.Stub) error {
 	if err := st.Proc.Kill(); err != nil {
 		return err
 	}
-	_, err := st.Proc.Wait()
-	return err
+	return st.Proc.Wait()
 }
 
 // reaperTime is how long whoever takes in orphans may take to wait for them.

@@ -136,7 +136,7 @@ func scan(mem *kernelio.TraceeMem, v *abi.VMA) (g gadgets, err error) {
 	b := make([]byte, chunk)
 	for at := v.Start; at < v.End; at += chunk - overlap {
 		b := b[:min(chunk, v.End-at)]
-		if _, err := mem.ReadAt(b, int64(at)); err != nil {
+		if _, err := mem.ReadCode(b, int64(at)); err != nil {
 			return g, err
 		}
 		g.note(b, at-v.Start)

@@ -35,6 +35,15 @@ func (m *TraceeMem) ReadAt(b []byte, addr int64) (int, error) {
 	return m.whole("read", b, addr, unix.Pread)
 }
 
+// ReadCode is ReadAt for much that can be read without force: twice as fast
+// where the caller may trace the process by its present credentials.
+func (m *TraceeMem) ReadCode(b []byte, addr int64) (int, error) {
+	if n, err := ReadMem(m.pid, uint64(addr), b); err == nil {
+		return n, nil
+	}
+	return m.ReadAt(b, addr)
+}
+
 // WriteAt writes b at address addr, all or an error.
 func (m *TraceeMem) WriteAt(b []byte, addr int64) (int, error) {
 	return m.whole("write", b, addr, unix.Pwrite)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +20,15 @@ const Spool = "/var/lib/ckpt/spool"
 // SpoolPrefix begins what an image in the spool is called on a command line.
 const SpoolPrefix = "spool:"
 
-// spooledName is the caller's user id and the image's own.
-var spooledName = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})-[0-9a-f]{32}$`)
+// spooledBy takes the caller out of a name: its user id and the image's own.
+func spooledBy(name string) (caller uint32, ok bool) {
+	text, id, _ := strings.Cut(name, "-")
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || strconv.FormatUint(n, 10) != text || len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
+		return 0, false
+	}
+	return uint32(n), true
+}
 
 // Spooled names a new image of a caller's in the spool, and makes the spool.
 func Spooled(caller uint32, id [16]byte) (name, path string, err error) {
@@ -47,11 +54,11 @@ func Spooled(caller uint32, id [16]byte) (name, path string, err error) {
 // OpenSpooled opens an image in the spool for who had it made, or for root. It
 // takes root's authority.
 func OpenSpooled(name string, caller uint32) (*os.File, int64, error) {
-	m := spooledName.FindStringSubmatch(name)
-	if m == nil {
+	by, ok := spooledBy(name)
+	if !ok {
 		return nil, 0, fmt.Errorf("%s%+q is no name of an image in the spool", SpoolPrefix, name)
 	}
-	if caller != 0 && m[1] != strconv.FormatUint(uint64(caller), 10) {
+	if caller != 0 && by != caller {
 		return nil, 0, fmt.Errorf("%s%s: %w: somebody else had it made", SpoolPrefix, name, os.ErrPermission)
 	}
 	fd, err := kernelio.OpenPath(filepath.Join(Spool, name), unix.O_RDONLY|unix.O_NOFOLLOW)

@@ -24,7 +24,7 @@ const forLinks = abi.CapSet(1 << capCheckpointRestore)
 // arrive finds out who calls, and lays down what was lent: from here on every
 // thread acts as the caller, until a policy says otherwise.
 func arrive() (*standing, error) {
-	own, err := kernelio.OwnCredentials()
+	own, err := kernelio.FirstCredentials()
 	if err != nil {
 		return nil, err
 	}

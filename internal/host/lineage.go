@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,7 +23,10 @@ type Lineage struct {
 	Last   verify.Digest // that image's manifest
 }
 
-const maxLineage = 256 // bytes of what is remembered
+const (
+	maxLineage  = 256 // bytes of what is remembered
+	lineageWait = time.Second
+)
 
 // Lineages remembers the lineage of running trees in a directory of the caller's,
 // by their root's PID and start time, which together name a process until the
@@ -51,6 +55,9 @@ func (l Lineages) Of(pid int) (*Lineage, error) {
 	if err := private(f, uint32(os.Geteuid())); err != nil {
 		return nil, err
 	}
+	if err := lock(f, time.Now().Add(lineageWait)); err != nil {
+		return nil, err
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxLineage))
 	if err != nil {
 		return nil, err
@@ -70,24 +77,36 @@ func parseLineage(text string) (*Lineage, error) {
 
 // Remember writes down that the tree whose root is pid stands at now. With a tree
 // that is new it forgets those that are gone. It is not synced: after a crash of the machine there are no
-// trees to remember.
+// trees to remember. An entry always has the same size, so that it can be written over as a whole: to rename
+// a new file over it would have ext4 write that to the disk at once (ext4(5), auto_da_alloc).
 func (l Lineages) Remember(pid int, now Lineage) error {
-	if err := os.MkdirAll(l.dir, 0o700); err != nil {
-		return err
-	}
 	name, err := lineageName(pid)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(l.dir, name)
-	if _, err := os.Stat(path); err != nil {
-		l.forget() // with each new tree is soon enough
-	}
-	text := fmt.Sprintf("%x %d %x\n", now.ID, now.Serial, now.Last)
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+	f, err := l.entry(name)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	text := fmt.Sprintf("%x %020d %x\n", now.ID, now.Serial, now.Last)
+	if err = lock(f, time.Now().Add(lineageWait)); err == nil {
+		_, err = f.WriteAt([]byte(text), 0)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// entry opens that of a process, or makes it.
+func (l Lineages) entry(name string) (*os.File, error) {
+	path, flags := filepath.Join(l.dir, name), os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK
+	f, err := os.OpenFile(path, flags, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return nil, err
+	}
+	l.forget() // with each new tree is soon enough
+	return os.OpenFile(path, flags|os.O_CREATE, 0o600)
 }
 
 // forget removes the entries of processes that are gone. Those of other PID

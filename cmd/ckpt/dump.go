@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,13 +63,17 @@ func dumpTree(args []string, s *streams) error {
 
 // run dumps the tree.
 func (o *dumpOptions) run(s *streams) (*dump.Report, error) {
+	head := sync.OnceValues(header)
+	go func() {
+		_, _ = head()
+		if len(o.keys.keys) > 0 {
+			sign.Prepare()
+		}
+	}()
 	if err := mayDump(o.pid); err != nil {
 		return nil, err
 	}
-	if len(o.keys.keys) > 0 {
-		go sign.Prepare()
-	}
-	h, err := header()
+	h, err := head()
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/credmap"
 	"github.com/ckptool/ckpt/pkg/verify"
+	"github.com/ckptool/ckpt/pkg/verify/sshsig"
 )
 
 // restoreTree is all of rstr. The exit code counts where there is no error.
@@ -22,6 +23,10 @@ func restoreTree(args []string, s *streams, o *options) (int, error) {
 		return 0, err
 	}
 	start := time.Now()
+	go func() { // in the order in which it is wanted
+		sshsig.Prepare()
+		restore.Prepare()
+	}()
 	b, err := o.build(s)
 	switch {
 	case err != nil:

@@ -49,6 +49,12 @@ type record struct {
 	body any
 }
 
+// Prepare makes ahead of time what decoding any image takes.
+func Prepare() {
+	image.Prepare[image.Manifest]()
+	image.Prepare[kind.Tree]()
+}
+
 // decode reads the engine's tree and all records of a manifest.
 func decode(m *image.Manifest, table kind.Table) (*content, error) {
 	c := &content{manifest: m, tree: &kind.Tree{}, threads: map[uint32]*kind.ThreadNode{}, taskOf: map[uint32]uint32{}, tasks: map[uint32]*kind.TaskNode{},

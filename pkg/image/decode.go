@@ -85,7 +85,17 @@ func decoderOf(t reflect.Type) decodeFunc {
 	return f
 }
 
+// Prepare makes ahead of time what decoding the first T takes, and nothing of
+// any image.
+func Prepare[T any]() { decoderOf(reflect.TypeFor[T]()) }
+
 var selfCoded = reflect.TypeFor[cbor.Unmarshaler]()
+
+// decodesItself says whether a type has methods for it, for which it must have a
+// name.
+func decodesItself(t reflect.Type) bool {
+	return t.PkgPath() != "" && reflect.PointerTo(t).Implements(selfCoded)
+}
 
 // newDecoder panics where Marshal would not do: for a type that has no place in
 // a record, nested deeper than the format allows, or within itself.
@@ -93,7 +103,7 @@ func newDecoder(t reflect.Type, depth int) decodeFunc {
 	if depth > maxNesting {
 		panic(fmt.Sprintf("image: %s nests too deep", t))
 	}
-	if reflect.PointerTo(t).Implements(selfCoded) {
+	if decodesItself(t) {
 		return decodeSelf
 	}
 	switch t.Kind() {
@@ -324,7 +334,7 @@ func fieldsOf(t reflect.Type, within []int, depth int) (out []field) {
 			panic(fmt.Sprintf("image: field %s of %s has the tag %q", f.Name, t, tag))
 		}
 		out = append(out, field{index: index, typ: f.Type, key: key, omit: options != "keyasint",
-			always: reflect.PointerTo(f.Type).Implements(selfCoded), decodeFunc: newDecoder(f.Type, depth+1)})
+			always: decodesItself(f.Type), decodeFunc: newDecoder(f.Type, depth+1)})
 	}
 	return out
 }

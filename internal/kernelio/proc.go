@@ -48,7 +48,7 @@ func (p *ProcDir) Use(name string, f func([]byte) error) error {
 	buf, ok := p.bufs.Get().(*[]byte)
 	if !ok {
 		buf = new([]byte)
-		*buf = make([]byte, 4096)
+		*buf = make([]byte, 2048)
 	}
 	defer p.bufs.Put(buf)
 	text, err := readAll(fd, buf)

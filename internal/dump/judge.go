@@ -51,6 +51,9 @@ func Targets(pid int) ([]Target, error) {
 // judge asks whether the tree may be dumped, now that it is frozen and nothing
 // of what is judged can change any more.
 func (s *session) judge(ask func([]Target) error) error {
+	if _, err := s.whole(); err != nil {
+		return err
+	}
 	var all []Target
 	for _, p := range s.procs {
 		if p.zombie {

@@ -93,7 +93,7 @@ func (e *KilledError) Unwrap() error { return e.Err }
 // *KilledError where the tree does not run on.
 func Run(o Options) (r *Report, err error) {
 	err = inject.Trace(func(tr *inject.Tracer) error {
-		s := &session{table: o.Table, lent: o.Lent, grants: mayGrant(&o.Header), byHost: o.Header.Class == image.ClassHost, tracer: tr, inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
+		s := newSession(&o, tr)
 		defer s.close()
 		if r, err = s.run(o); err != nil {
 			r, err = nil, s.letGo(err)

@@ -14,12 +14,16 @@ import (
 // session is one dump under way: the frozen tree, its objects, and what is
 // to be written about them.
 type session struct {
-	table  kind.Table
-	tracer *inject.Tracer
-	frozen map[int]*inject.Thread // by tid
-	thaw   func() error
-	procs  []*process // parents before children
-	byPID  map[int]*process
+	opts    *Options
+	table   kind.Table
+	tracer  *inject.Tracer
+	pids    []int // of all that is stopped
+	stopped *inject.Frozen
+	frozen  map[int]*inject.Thread // by tid
+	thaw    func() error
+	looked  func() (orphans bool, err error) // waits until somebody has looked for orphans
+	procs   []*process                       // parents before children
+	byPID   map[int]*process
 
 	tasks    []*kind.TaskSite
 	threads  []*kind.ThreadSite
@@ -68,6 +72,20 @@ type process struct {
 	zombie    bool
 	tids      []int // the leader first
 	site      *kind.TaskSite
+}
+
+func newSession(o *Options, tr *inject.Tracer) *session {
+	return &session{opts: o, table: o.Table, lent: o.Lent, grants: mayGrant(&o.Header), byHost: o.Header.Class == image.ClassHost, tracer: tr,
+		inodeOf: map[inodeKey]*inode{}, held: map[*kind.InodeSite]*inode{}}
+}
+
+// startOver forgets everything but what is frozen, which is now all of the tree.
+func (s *session) startOver() {
+	s.close()
+	pids, stopped, thaw := s.pids, s.stopped, s.thaw
+	*s = *newSession(s.opts, s.tracer)
+	s.pids, s.stopped, s.frozen, s.thaw = pids, stopped, stopped.Threads, thaw
+	s.looked = func() (bool, error) { return false, nil }
 }
 
 func (s *session) refuse(object string, err error) {

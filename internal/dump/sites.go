@@ -9,8 +9,17 @@ import (
 	"github.com/ckptool/ckpt/internal/kind"
 )
 
-// gather finds all objects of the frozen tree.
+// gather finds all objects of the tree, once more if part of it was not frozen.
 func (s *session) gather() error {
+	failed := s.gatherFrozen()
+	if whole, err := s.whole(); whole || err != nil {
+		return errors.Join(failed, err)
+	}
+	return s.gatherFrozen()
+}
+
+// gatherFrozen finds all objects of what is frozen.
+func (s *session) gatherFrozen() error {
 	for _, step := range []func() error{s.gatherTasks, s.share, s.gatherFDs, s.gatherFS, s.gatherMMs, s.gatherNamespaces, s.findOutside} {
 		if err := step(); err != nil {
 			return err

@@ -19,28 +19,41 @@ const freezeTime = 10 * time.Second
 // filesFor is how many descriptors a dump has open for each process, at least.
 const filesFor = 4
 
-// freeze stops the tree below root: the process, its descendants, and those
-// whose parent died but who live in a session of the tree.
-func (s *session) freeze(root int) error {
-	var pids []int
+// freeze stops the tree below root: the process and its descendants. For orphans
+// it takes a look at every process of the host, which whole has the result of.
+func (s *session) freeze(root int) (err error) {
 	list := func() (tids []int, err error) {
-		if pids == nil {
-			// There is always a second look. Orphans, for which it takes one
-			// at every process of the host, can wait for it.
-			pids, err = clan(root)
-			go kernelio.RoomForFiles(filesFor * len(pids))
-		} else {
-			pids, err = members(root)
+		first := s.pids == nil
+		if s.pids, err = clan(root); first {
+			go kernelio.RoomForFiles(filesFor * len(s.pids))
 		}
-		return threadsOf(pids), err
+		return threadsOf(s.pids), err
 	}
-	f, err := s.tracer.Freeze(list, inject.Options(0), time.Now().Add(freezeTime))
-	if err != nil {
+	if s.stopped, err = s.tracer.Freeze(list, inject.Options(0), time.Now().Add(freezeTime)); err != nil {
 		return fmt.Errorf("freezing the tree of process %d: %w", root, err)
 	}
-	s.frozen = f.Threads
-	s.thaw = f.Thaw
-	return s.know(pids)
+	s.frozen, s.thaw = s.stopped.Threads, s.stopped.Thaw
+	s.looked = sync.OnceValues(func() (bool, error) { return hasOrphans(s.pids) })
+	go func() { _, _ = s.looked() }()
+	return s.know(s.pids)
+}
+
+// whole says whether the tree is all that is frozen so far. If it isn't, the rest
+// is frozen too, and all that was found out about the tree must be found again.
+func (s *session) whole() (bool, error) {
+	orphans, err := s.looked()
+	if err != nil || !orphans {
+		return true, err
+	}
+	list := func() (tids []int, err error) {
+		s.pids, err = members(s.pids[0])
+		return threadsOf(s.pids), err
+	}
+	if err := s.stopped.Extend(list, time.Now().Add(freezeTime)); err != nil {
+		return true, fmt.Errorf("freezing the orphans of the tree of process %d: %w", s.pids[0], err)
+	}
+	s.startOver()
+	return false, s.know(s.pids)
 }
 
 // threadsOf lists all threads of processes; those that are gone meanwhile
@@ -54,18 +67,19 @@ func threadsOf(pids []int) []int {
 	return tids
 }
 
-// members lists the PIDs of the tree, parents before their children: the
-// process, its descendants, and the orphans of its sessions. Those are
-// children of init or of a subreaper now, and nothing but the session says
-// where they belong.
-func members(root int) ([]int, error) {
-	all, err := clan(root)
-	if err != nil {
-		return nil, err
-	}
+// hasOrphans says whether somebody lives in a session of the tree without being
+// known: an orphan is a child of init or of a subreaper now, and nothing but the
+// session says where it belongs.
+func hasOrphans(pids []int) (bool, error) {
+	more, err := orphans(pids)
+	return len(more) > 0, err
+}
+
+// orphans lists them. What they have below them is not among them.
+func orphans(pids []int) (out []int, err error) {
 	var sessions map[int][]int
-	for i := 0; i < len(all); i++ {
-		if sid, err := kernelio.SessionOf(all[i]); err != nil || sid != all[i] {
+	for _, leader := range pids {
+		if sid, err := kernelio.SessionOf(leader); err != nil || sid != leader {
 			continue
 		}
 		if sessions == nil {
@@ -73,16 +87,33 @@ func members(root int) ([]int, error) {
 				return nil, err
 			}
 		}
-		for _, pid := range sessions[all[i]] {
-			if slices.Contains(all, pid) {
-				continue
-			}
-			if more, err := clan(pid); err == nil {
-				all = appendNew(all, more)
+		for _, pid := range sessions[leader] {
+			if !slices.Contains(pids, pid) {
+				out = append(out, pid)
 			}
 		}
 	}
-	return all, nil
+	return out, nil
+}
+
+// members lists the PIDs of the whole tree, parents before their children: the
+// process, its descendants, and the orphans of its sessions with theirs.
+func members(root int) ([]int, error) {
+	all, err := clan(root)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		more, err := orphans(all)
+		if err != nil || len(more) == 0 {
+			return all, err
+		}
+		for _, pid := range more {
+			if below, err := clan(pid); err == nil {
+				all = appendNew(all, below)
+			}
+		}
+	}
 }
 
 // clan is a process and its descendants.

@@ -35,10 +35,21 @@ func (tr *Tracer) Freeze(list func() ([]int, error), o Options, deadline time.Ti
 	if err != nil {
 		return nil, errors.Join(err, f.Thaw())
 	}
-	for tid := range f.zombie {
-		f.Zombies = append(f.Zombies, tid)
-	}
+	f.noteZombies()
 	return f, nil
+}
+
+// Extend freezes more tasks, as Freeze does, for who learns of them later. When it
+// fails, all stay as they are.
+func (f *Frozen) Extend(list func() ([]int, error), deadline time.Time) error {
+	defer f.burial.watch()()
+	err := f.tr.try(func() error { return f.freeze(list, deadline) })
+	f.noteZombies()
+	return err
+}
+
+func (f *Frozen) noteZombies() {
+	f.Zombies = slices.Collect(maps.Keys(f.zombie))
 }
 
 func (f *Frozen) freeze(list func() ([]int, error), deadline time.Time) error {

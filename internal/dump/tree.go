@@ -19,23 +19,33 @@ const freezeTime = 10 * time.Second
 // filesFor is how many descriptors a dump has open for each process, at least.
 const filesFor = 4
 
-// freeze stops the tree below root: the process and its descendants. For orphans
-// it takes a look at every process of the host, which whole has the result of.
+// freeze stops the tree below root: the process first, whose children are its own
+// from then on, since to look for those takes a look at each thread, and then its
+// descendants. For orphans it takes one at every process of the host, which whole
+// has the result of.
 func (s *session) freeze(root int) (err error) {
-	list := func() (tids []int, err error) {
-		first := s.pids == nil
-		if s.pids, err = clan(root); first {
-			go kernelio.RoomForFiles(filesFor * len(s.pids))
-		}
-		return threadsOf(s.pids), err
+	deadline := time.Now().Add(freezeTime)
+	s.stopped, err = s.tracer.Freeze(func() ([]int, error) { return threadsOf([]int{root}), nil }, inject.Options(0), deadline)
+	if err == nil {
+		s.frozen, s.thaw = s.stopped.Threads, s.stopped.Thaw
+		err = s.freezeMore(func() ([]int, error) { return clan(root) }, deadline)
 	}
-	if s.stopped, err = s.tracer.Freeze(list, inject.Options(0), time.Now().Add(freezeTime)); err != nil {
+	if err != nil {
 		return fmt.Errorf("freezing the tree of process %d: %w", root, err)
 	}
-	s.frozen, s.thaw = s.stopped.Threads, s.stopped.Thaw
 	s.looked = sync.OnceValues(func() (bool, error) { return hasOrphans(s.pids) })
 	go func() { _, _ = s.looked() }()
 	return s.know(s.pids)
+}
+
+// freezeMore stops the processes that are listed, until there are no new ones.
+func (s *session) freezeMore(list func() ([]int, error), deadline time.Time) error {
+	return s.stopped.Extend(func() (tids []int, err error) {
+		if s.pids, err = list(); err == nil {
+			go kernelio.RoomForFiles(filesFor * len(s.pids))
+		}
+		return threadsOf(s.pids), err
+	}, deadline)
 }
 
 // whole says whether the tree is all that is frozen so far. If it isn't, the rest
@@ -45,12 +55,9 @@ func (s *session) whole() (bool, error) {
 	if err != nil || !orphans {
 		return true, err
 	}
-	list := func() (tids []int, err error) {
-		s.pids, err = members(s.pids[0])
-		return threadsOf(s.pids), err
-	}
-	if err := s.stopped.Extend(list, time.Now().Add(freezeTime)); err != nil {
-		return true, fmt.Errorf("freezing the orphans of the tree of process %d: %w", s.pids[0], err)
+	root := s.pids[0]
+	if err := s.freezeMore(func() ([]int, error) { return members(root) }, time.Now().Add(freezeTime)); err != nil {
+		return true, fmt.Errorf("freezing the orphans of the tree of process %d: %w", root, err)
 	}
 	s.startOver()
 	return false, s.know(s.pids)

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -141,6 +142,9 @@ func (s *session) askProcesses(procs []*process, byPID map[int][]*question) erro
 			}
 		}
 	}
+	if err == nil {
+		err = s.takeAllAway(procs, spaces)
+	}
 	return errors.Join(err, s.tracer.CloseAll(slices.Collect(maps.Values(spaces))))
 }
 
@@ -166,11 +170,15 @@ func (s *session) spacesIn(procs []*process, byPID map[int][]*question) (map[int
 	return spaces, err
 }
 
-// mappingsOf lists the mappings of a process.
+// mappingsOf lists the mappings of a process, also those that are not its own.
 func (s *session) mappingsOf(p *process) []abi.VMA {
 	vmas := make([]abi.VMA, 0, len(p.site.MM.Mappings))
 	for _, m := range p.site.MM.Mappings {
 		vmas = append(vmas, m.VMA.VMA)
+	}
+	if left := s.left[p.site.MM]; len(left) > 0 {
+		vmas = append(vmas, left...)
+		slices.SortFunc(vmas, func(a, b abi.VMA) int { return cmp.Compare(a.Start, b.Start) })
 	}
 	return vmas
 }

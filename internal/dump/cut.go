@@ -51,7 +51,9 @@ func (s *session) readMaps() error {
 		return err
 	}
 	for i, mm := range s.mms {
-		c.vmas[mm] = vmas[i]
+		if c.vmas[mm], err = s.leaveOut(mm, vmas[i]); err != nil {
+			return err
+		}
 	}
 	if len(s.mms) < 2 {
 		return nil

@@ -101,7 +101,9 @@ func (s *session) scan(mm *kind.MMSite) (pages image.Extents, err error) {
 				guard(rest[:n], r)
 				continue
 			}
-			pages = join(pages, image.Extent{Off: r.Start, Len: r.End - r.Start})
+			for _, x := range without(r.Start, r.End, s.left[mm]) {
+				pages = join(pages, x)
+			}
 		}
 		rest = rest[n:]
 	}

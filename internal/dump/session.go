@@ -47,6 +47,7 @@ type session struct {
 	memory   map[*kind.MMSite]*kernelio.Memory // of those with mappings of unheld inodes
 	pages    map[*kind.MMSite]image.Extents
 	vmas     map[*kind.MMSite][]abi.SmapsVMA // as they are to be recorded
+	left     map[*kind.MMSite][]abi.VMA      // what earlier dumps left
 	forks    map[*kind.MMSite]*forked        // nil: no process may share pages with another
 
 	blobs   []blob

@@ -19,7 +19,8 @@
 // when the tracer dies.
 //
 // What a death of the tool may leave behind: the Space stays mapped if other
-// threads than that of Open were in it; a call that answers a stop with EINTR
+// threads than that of Open were in it (the next dump knows it by LeftSpace, and
+// takes it away); a call that answers a stop with EINTR
 // may do so if the tool dies within the microseconds between the stop and
 // Thread.smooth; a call with a time-out that ran in a program's thread starts
 // anew with all of it; and where a seccomp filter was suspended it is in force

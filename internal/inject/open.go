@@ -118,7 +118,7 @@ func (s *Space) opened(made *step) error {
 	}
 	if err != nil {
 		back = s.restore(t)
-	} else if _, err = s.mem.WriteAt(s.tr.code.text, int64(s.text)); err != nil {
+	} else if _, err = s.mem.WriteAt(s.page(), int64(s.text)); err != nil {
 		back = s.close()
 	}
 	if err == nil {

@@ -74,14 +74,20 @@ func killCkpt(t *testing.T, j *job) {
 		j.same(before, killed)
 	}
 	j.restoreAfterDump()
+	if !j.still {
+		return
+	}
+	if more := added(before, harness.Stable(j.pid, j.status)); len(more) > 0 {
+		t.Errorf("an image has what killed dumps left:\n%s", strings.Join(more, "\n"))
+	}
 }
 
 // same compares what /proc shows of a target that changes nothing by itself before and after killed dumps.
 func (j *job) same(before harness.Snapshot, killed int) {
 	j.t.Helper()
 	j.unchanged(before, strconv.Itoa(killed)+" killed dumps")
-	// A ckpt that was killed while it was calling in the target cannot unmap the two pieces it called from; they do no harm, and no more
-	// than those may stay.
+	// A ckpt that was killed while it was calling in the target cannot unmap the two pieces it called from; they do no harm until the next
+	// one does it, and no more than those may stay.
 	more := added(before, harness.Stable(j.pid, j.status))
 	j.t.Logf("%d killed dumps left %d mappings in the target", killed, len(more))
 	for _, what := range more {

@@ -137,9 +137,9 @@ func TestGranted(t *testing.T) {
 }
 
 type logEntry struct {
-	Result, Signer, Why string
-	Caller              int
-	Needs, By           []string
+	Result, Signer, Class, Why string
+	Caller                     int
+	Needs, By                  []string
 }
 
 // lastEntry is the last line of the log.

@@ -15,9 +15,11 @@ import (
 
 // follow stays the parent of the restored root until it ends, and passes on
 // the signals that come meanwhile.
-func (o *options) follow(pid int, s *cli.Speaker) (int, error) {
-	passOn(pid)
+func (o *options) follow(pid int, r *relay, s *cli.Speaker) (int, error) {
+	passOn(pid, r)
+	r.begin()
 	status, err := kernelio.Reap(pid)
+	r.end()
 	if err != nil {
 		return 0, err
 	}
@@ -25,11 +27,19 @@ func (o *options) follow(pid int, s *cli.Speaker) (int, error) {
 }
 
 // passOn passes on the signals that come from now on.
-func passOn(pid int) {
+func passOn(pid int, r *relay) {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, passed...)
 	go func() {
 		for sig := range signals {
+			switch sig {
+			case unix.SIGTSTP: // the shell is to find its terminal as it was
+				r.rest()
+			case unix.SIGCONT:
+				r.attend()
+			case unix.SIGWINCH:
+				r.resize()
+			}
 			pass(pid, sig.(unix.Signal))
 		}
 	}()

@@ -167,7 +167,7 @@ func (in *resident) makeRoom() error {
 // tree's root and reaps whatever dies, until nothing is left. Nothing of the
 // caller's is held open meanwhile.
 func (o *options) beInit(root int) error {
-	passOn(root)
+	passOn(root, nil)
 	if err := letGo(); err != nil {
 		return err
 	}

@@ -5,16 +5,13 @@ import (
 	"errors"
 	"os"
 
-	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
-
 	"github.com/ckptool/ckpt/internal/cli"
-	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/kinds"
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/credmap"
+	"github.com/spf13/pflag"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, kinds.All())) }
@@ -48,35 +45,6 @@ func start(args []string, s *streams, table kind.Table) (int, error) {
 type streams struct {
 	in, out, errs *os.File
 	speaker       *cli.Speaker
-}
-
-// leaveTerminal puts /dev/null in the place of standard streams that are a
-// terminal: a tree that may have another user's rights gets none of its
-// caller's, into whose shell it could type (TIOCSTI in ioctl_tty(2)). Messages
-// go there still.
-func (s *streams) leaveTerminal() error {
-	if cli.IsTerminal(2) {
-		own, err := kernelio.DupAbove(2, 3, "standard error")
-		if err != nil {
-			return err
-		}
-		s.errs = os.NewFile(uintptr(own.Take()), "standard error")
-		s.speaker.To = s.errs
-	}
-	null, err := kernelio.OpenPath(os.DevNull, unix.O_RDWR)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	for n := range 3 {
-		if !cli.IsTerminal(n) {
-			continue
-		}
-		if err := kernelio.Dup3(null.Int(), n, 0); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func exitCode(err error) int {

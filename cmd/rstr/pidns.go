@@ -221,7 +221,7 @@ func (in *inner) await(b *built) error {
 
 // accompany waits for the end of the tree's root, and passes on signals.
 func (o *options) accompany(b *built, s *cli.Speaker) (int, error) {
-	passOn(b.inner.proc.Pid)
+	passOn(b.inner.proc.Pid, nil)
 	e, err := b.inner.next()
 	if err != nil || e.Ended == nil {
 		return 0, errors.Join(err, errors.New("nobody knows how the tree ended"))

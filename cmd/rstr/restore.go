@@ -42,13 +42,14 @@ func restoreTree(args []string, s *streams, o *options) (int, error) {
 	case b.inner != nil:
 		return o.accompany(&b, s.speaker)
 	}
-	return o.follow(b.PID, s.speaker)
+	return o.follow(b.PID, b.relay, s.speaker)
 }
 
 // built is what has come of an image.
 type built struct {
 	img *verify.Image // nil: it was not accepted
 	restore.Restored
+	relay  *relay // between the caller's terminal and the tree's; nil: it has hers, or none
 	inner  *inner // builds it in another PID namespace
 	within int    // the PID of the root there
 	failed int    // the inner one has said why, and this is the exit code
@@ -94,11 +95,6 @@ func (o *options) build(s *streams) (built, error) {
 		progress.Stop()
 		return b, o.showPlan(b.img, s)
 	}
-	if o.elevated {
-		if err := s.leaveTerminal(); err != nil {
-			return b, err
-		}
-	}
 	return b, o.take(&b, file, size, progress, s)
 }
 
@@ -111,7 +107,7 @@ func (o *options) take(b *built, file *os.File, size int64, p *cli.Progress, s *
 		if route == restore.Namespace && o.inside == nil {
 			err = o.enter(b, file, size)
 		} else {
-			err = o.run(b, p, s.speaker)
+			err = o.run(b, p, s)
 		}
 		if i+1 == len(routes) || !errors.Is(err, errNoNamespace) {
 			return err
@@ -122,13 +118,19 @@ func (o *options) take(b *built, file *os.File, size int64, p *cli.Progress, s *
 }
 
 // run makes the tree run, in this PID namespace.
-func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
+func (o *options) run(b *built, p *cli.Progress, s *streams) error {
 	ro, err := o.restoreOptions(b.img)
 	if err != nil {
 		return err
 	}
-	ro.Begin = func(d policy.Decision) error { return o.begin(b.img, d, s) }
-	ro.Cycle = func(total int) func(int) { return o.cycling(total, p, s) }
+	ro.Terminal = func() (err error) {
+		p.Stop()
+		b.relay, err = s.leaveTerminal(!o.detach && o.inside == nil)
+		p = cli.NewProgress(s.errs, "rstr")
+		return err
+	}
+	ro.Begin = func(d policy.Decision) error { return o.begin(b.img, d, s.speaker) }
+	ro.Cycle = func(total int) func(int) { return o.cycling(total, p, s.speaker) }
 	ro.Watch = func(total uint64, done func() uint64) { p.Watch("restored", total, done) }
 	r, err := restore.Run(b.img, ro)
 	p.Stop()
@@ -148,7 +150,7 @@ func (o *options) run(b *built, p *cli.Progress, s *cli.Speaker) error {
 	}
 	var after *restore.AfterError
 	if errors.As(err, &after) {
-		s.Say("%v", err)
+		s.speaker.Say("%v", err)
 		err = nil
 	}
 	return err

@@ -86,6 +86,9 @@ type Host struct {
 	InTree func(PID) bool
 	// Here: the image was made on this very host, where a file keeps its inode.
 	Here bool
+	// NoTerminal: rstr's controlling terminal is not for the tree, which may have
+	// another user's rights.
+	NoTerminal bool
 	// Executed: the engine makes every address space by executing its file, which
 	// gives it the link to that; no kind is to see to it.
 	Executed bool

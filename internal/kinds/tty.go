@@ -21,7 +21,7 @@ type ttyRecord struct {
 const ttyFlags = unix.O_ACCMODE | unix.O_NONBLOCK | unix.O_APPEND | unix.O_ASYNC | oLargefile | unix.O_NOFOLLOW | unix.O_SYNC
 
 // TTY claims terminals: the tree's standard streams become rstr's own, and
-// /dev/tty is rstr's controlling terminal. The settings of a terminal
+// /dev/tty is rstr's controlling terminal, if that is for the tree. The settings of a terminal
 // (termios(3)) belong to it, not to the tree, and stay as they are.
 func TTY() kind.Kind {
 	return kind.New(kind.Spec[*kind.FileSite, ttyRecord]{
@@ -78,9 +78,13 @@ func planTTY(r ttyRecord, h *kind.Host) []plan.Step {
 	if !r.Controlling {
 		return planStreams(r.Streams, h)
 	}
-	return oneStep(plan.Create, "open rstr's controlling terminal", plan.Call{
+	path, text := "/dev/tty", "open rstr's controlling terminal"
+	if h.NoTerminal {
+		path, text = "/dev/null", "open /dev/null in the place of a controlling terminal"
+	}
+	return oneStep(plan.Create, text, plan.Call{
 		Nr:   unix.SYS_OPENAT,
-		Args: []plan.Arg{atCwd, plan.Str("/dev/tty"), plan.Int(r.Flags&^onlyAtOpen | unix.O_CLOEXEC | unix.O_NOCTTY)},
+		Args: []plan.Arg{atCwd, plan.Str(path), plan.Int(r.Flags&^onlyAtOpen | unix.O_CLOEXEC | unix.O_NOCTTY)},
 		Out:  h.Self,
 	})
 }

@@ -125,7 +125,7 @@ func (p *prospect) confine(o *Options) error {
 
 // replan plans again for tasks that are born otherwise.
 func (p *prospect) replan(o *Options) error {
-	p.steps = p.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Here: o.Here, Executed: o.executes()})
+	p.steps = p.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Here: o.Here, NoTerminal: p.strange, Executed: o.executes()})
 	return p.checkFlow(p.steps)
 }
 

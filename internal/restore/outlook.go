@@ -55,6 +55,7 @@ type prospect struct {
 	route    Route
 	caller   *kind.Caller
 	inside   bool
+	strange  bool // a process is to be somebody else than the caller
 	files    map[string]*found
 	decision policy.Decision
 }
@@ -68,11 +69,12 @@ func prepare(m *image.Manifest, o *Options) (*prospect, error) {
 		return nil, err
 	}
 	o.settle()
-	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Here: o.Here, Executed: o.executes(), NoMapFiles: !o.mapFiles()})
+	strange := c.foreign(&o.Caller.Creds)
+	steps := c.plan(kind.Host{Caller: o.Caller, Kernel: o.Kernel, Here: o.Here, NoTerminal: strange, Executed: o.executes(), NoMapFiles: !o.mapFiles()})
 	if err := c.checkFlow(steps); err != nil {
 		return nil, err
 	}
-	p := &prospect{content: c, steps: steps, route: o.Route, caller: &o.Caller, inside: o.Inside}
+	p := &prospect{content: c, steps: steps, route: o.Route, caller: &o.Caller, inside: o.Inside, strange: strange}
 	c.lowly = o.lowly()
 	if err := p.lookAs(&o.Caller); err != nil {
 		return nil, err

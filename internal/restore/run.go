@@ -53,6 +53,10 @@ type Options struct {
 	// Cycle is told how many numbers are about to be tried, and gives whom to
 	// tell of those that were; nil: nobody wants to know.
 	Cycle func(total int) func(n int)
+	// Terminal is called where a process of the tree is to be somebody else than
+	// the caller, before anything is created: rstr's standard streams are to be no
+	// terminals of hers then. Nil: they are none.
+	Terminal func() error
 	// Begin is called when nothing is left to refuse and before anything is
 	// created, with the judge's decision; its error ends the restore. Nil:
 	// nobody has anything to say.
@@ -90,12 +94,17 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 			return nil, fmt.Errorf("preparing for a restore by a policy: %w", err)
 		}
 	}
+	if p.strange && o.Terminal != nil {
+		if err := o.Terminal(); err != nil {
+			return nil, err
+		}
+	}
 	if o.Begin != nil {
 		if err := o.Begin(p.decision); err != nil {
 			return nil, err
 		}
 	}
-	s := &session{content: p.content, files: p.files, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
+	s := &session{strange: p.strange, content: p.content, files: p.files, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
 		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, route: o.Route, executes: o.executes(), since: since}
 	if o.Route.renumbers() {
 		s.numbers = map[kind.PID]kind.PID{}
@@ -164,7 +173,7 @@ func (s *session) build() error {
 func (s *session) reserve() error {
 	defer func(begin time.Time) { s.reserving = time.Since(begin) }(time.Now())
 	err := s.lent(func() error {
-		for _, do := range []func() error{s.newStub, s.humble, s.checkXState, s.embodyStub, s.grow, s.dropStub} {
+		for _, do := range []func() error{s.newStub, s.humble, s.leaveTerminal, s.checkXState, s.embodyStub, s.grow, s.dropStub} {
 			if err := do(); err != nil {
 				return err
 			}

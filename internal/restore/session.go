@@ -35,6 +35,7 @@ type session struct {
 	aside     map[uint32]bool          // of those, the address spaces that were cloned from an emptied one
 	executes  bool                     // address spaces execute their files
 	ctl       int                      // the number of the tasks' end in every table; 0: it is closed
+	strange   bool                     // a process is to be somebody else than the caller
 	armed     bool                     // tasks have signals
 	handed    map[plan.Ref]int         // descriptors that came with the stub, and their numbers in every table
 	bodies    map[uint32]*body

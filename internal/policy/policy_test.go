@@ -385,6 +385,8 @@ func TestExamples(t *testing.T) {
 	check("nothing.toml", r, false)
 	r = good(idWant("uid:0", 0, 0), idWant("memory:/usr/local/bin/pausable", 1005, 1005), want("cap:sys_admin"), want("pid:here"))
 	r.Verdict.Signer, r.Verdict.Class, r.Caller, r.Held = "host@here", verify.Host, accounts[2], ^credmap.Caps(0)
+	check("setuid.toml", r, false)
+	r.Inputs = []Input{{"/etc/passwd", true}, {"/etc/group", true}}
 	check("setuid.toml", r, true)
 	r.Verdict.When = r.Now.Add(-11 * time.Minute)
 	check("setuid.toml", r, false)

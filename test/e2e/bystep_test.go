@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/test/harness"
 )
 
@@ -75,4 +78,68 @@ func owned(t *testing.T, path string) owner {
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	return owner{st.Uid, st.Gid, info.Mode()}
+}
+
+// TestSwappedDirectories: a grant for a tree of files opens what was dumped there, while somebody swaps a directory on the way, over and over,
+// with a link to where root keeps another file that looks and reads the same.
+func TestSwappedDirectories(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	from, err := shared.C("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := o.Install(from, "tiny", 0o755, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := `set -e
+mkdir -p /var/hers/d /var/lib/vault; chmod 755 /var/hers /var/lib/vault
+printf same > /var/hers/d/file; cp -p /var/hers/d/file /var/lib/vault/file
+chmod 600 /var/hers/d/file /var/lib/vault/file; ln -s /var/lib/vault /var/hers/link
+chown alice:alice /var/hers
+chown alice:alice /var/hers/d
+exec 5</var/hers/d/file; exec "$@"`
+	j := newJob(t)
+	j.givenTo(harness.Alice)
+	j.start(o.As(harness.Superuser, append([]string{"/bin/sh", "-c", script, "sh"}, o.As(harness.Alice, path, j.status, j.dir)...)...), nil, nil)
+	image := o.signed(j, o.key)
+	o.etc("policy.toml", strings.Replace(asRoot, `uids = ["root"]`, `files = [{ tree = "/var/hers", mode = "r" }, { tree = "/tmp", mode = "rw" }]`, 1))
+	rewind := j.rewinds()
+	swapper := `import ctypes, time
+rename, end = ctypes.CDLL(None).renameat2, time.time() + 8
+while time.time() < end:
+    for _ in range(200):
+        rename(-100, b"/var/hers/d", -100, b"/var/hers/link", 2) # RENAME_EXCHANGE
+    time.sleep(0.0003)
+`
+	swapped := make(chan harness.Result, 1)
+	go func() {
+		res, err := once(harness.Command{Argv: o.As(harness.Alice, "/usr/bin/python3", "-c", swapper)})
+		if err != nil {
+			t.Error(err)
+		}
+		swapped <- res
+	}()
+	codes := map[int]int{}
+	for end := time.Now().Add(7 * time.Second); time.Now().Before(end); {
+		rewind()
+		res := o.run(harness.Alice, o.suid, "--detach", image)
+		if codes[res.Code()]++; !res.OK() {
+			continue
+		}
+		if link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/5", j.pid)); err == nil && strings.Contains(link, "vault") {
+			t.Fatalf("descriptor 5 leads to %s", link)
+		}
+		if err := harness.KillTree(j.pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res := <-swapped; !res.OK() {
+		t.Errorf("the swapping: %v", res)
+	}
+	t.Logf("restores while directories are swapped, by exit code: %v", codes)
+	if codes[cli.OK] == 0 || len(codes) < 2 {
+		t.Errorf("the race was not run: %v", codes)
+	}
 }

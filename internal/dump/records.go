@@ -109,9 +109,9 @@ func (s *session) write(objects []*object) error {
 		n += len(w.records)
 	}
 	s.records = make([]image.Record, 0, n)
-	for _, w := range out {
+	for i, w := range out {
 		s.records = append(s.records, w.records...)
-		s.refused = append(s.refused, w.refused...)
+		s.refused = append(append(s.refused, w.refused...), s.unmapped(objects[i], w)...)
 	}
 	return nil
 }

@@ -279,3 +279,25 @@ func TestWait(t *testing.T) {
 		t.Fatal("the tree has ended and rstr waits on")
 	}
 }
+
+// TestNoNumberHere: an id that ckpt's user namespace has no number for looks like nobody's in there, and is not recorded as that.
+func TestNoNumberHere(t *testing.T) {
+	t.Parallel()
+	from, err := shared.C("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for groups, refused := range map[string]bool{"0": false, "0,20010": true} {
+		j := newJob(t)
+		j.start([]string{"/usr/bin/setpriv", "--groups", groups, "/usr/bin/unshare", "--user", "--map-root-user", from, j.status, j.dir}, nil, nil)
+		image := j.image()
+		res := runs(t, harness.Command{Argv: []string{"/usr/bin/nsenter", "--user", "--preserve-credentials", "--target", strconv.Itoa(j.pid), "--",
+			shared.tool("ckpt"), "-o", image, strconv.Itoa(j.pid)}})
+		if !refused && !res.OK() {
+			t.Errorf("groups %s: %v", groups, res)
+		}
+		if refused {
+			refusal(t, res, cli.Unsupported, "no number in ckpt's user namespace")
+		}
+	}
+}

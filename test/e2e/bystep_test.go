@@ -143,3 +143,30 @@ while time.time() < end:
 		t.Errorf("the race was not run: %v", codes)
 	}
 }
+
+// TestSuidDumpable: where processes that have changed their user stay open to it, nothing is granted.
+func TestSuidDumpable(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.etc("policy.toml", grants)
+	j := o.begin(harness.Eve, "tiny")
+	image := o.signed(j, o.key)
+	mode := func(n string) {
+		t.Helper()
+		script := `echo "$1" > /var/mode && { umount /proc/sys/fs/suid_dumpable 2>/dev/null; mount --bind /var/mode /proc/sys/fs/suid_dumpable; }`
+		if res := o.run(harness.Superuser, "/bin/sh", "-c", script, "sh", n); !res.OK() {
+			t.Fatal(res)
+		}
+	}
+	mode("1")
+	refusal(t, o.run(harness.Alice, o.suid, "--detach", image), cli.NotAllowed, "fs.suid_dumpable")
+	if j.left() {
+		t.Error("something is left")
+	}
+	mode("2")
+	was := j.progress().Seq
+	if res := o.run(harness.Alice, o.suid, "--detach", image); !res.OK() {
+		t.Fatal(res)
+	}
+	j.reach(was + 2)
+}

@@ -199,3 +199,18 @@ func TestFromInside(t *testing.T) {
 		t.Errorf("inside it has the PID %s, not %s", is[0], was)
 	}
 }
+
+// TestMemberInside: who is a member of groups that a user namespace of hers has no numbers for has them in there all the same, and what is
+// read back of them is no obstacle.
+func TestMemberInside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.begin(harness.Alice, "sig_pending")
+	image := w.dump(harness.Superuser, j)
+	was := j.progress().Seq
+	res := w.run(harness.Alice, w.rstr("rstr", 0o755), "--pidns", "--detach", image)
+	if !res.OK() {
+		t.Fatal(res)
+	}
+	j.reach(was + 2)
+}

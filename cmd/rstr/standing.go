@@ -151,10 +151,7 @@ func (w *standing) drop() error {
 	case !w.pids:
 		return kernelio.Drop(w.caller.UID.Real, w.caller.GID.Real, w.caller.Groups, 0)
 	}
-	if err := kernelio.Drop(w.caller.UID.Real, w.caller.GID.Real, w.caller.Groups, forPIDs); err != nil {
-		return err
-	}
-	return kernelio.StepDown()
+	return kernelio.LayDown(w.caller.UID.Real, w.caller.GID.Real, w.caller.Groups, forPIDs)
 }
 
 // asRoot runs f with the authority that was lent, on a thread of its own: for

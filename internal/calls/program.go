@@ -62,6 +62,12 @@ func (p *Program) Add(c plan.Call, tag any) error {
 	return nil
 }
 
+// Born has the task that the last call makes, by clone3(2), run a program of its
+// own as soon as it is adopted; all that are forked may run the same one.
+func (p *Program) Born(child *Program, forked bool) {
+	p.Inject.Born(p.calls[len(p.calls)-1].handle, child.Inject, forked)
+}
+
 // AddLenient appends a call whose error ends nothing and is a result.
 func (p *Program) AddLenient(c plan.Call) error {
 	h, err := p.add(c, nil)

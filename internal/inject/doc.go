@@ -71,6 +71,7 @@
 //	p.MustEqual(h, n uint64)                          // anything else ends the program
 //	Arg: N(v), r.Ptr(off), h.Result()                 // number, address of a buffer, result of an earlier call
 //	r := p.Buf([]byte) Ref;  r := p.Out(n) Ref        // both aligned to 64
+//	p.Born(h, child *Program, forked bool)            // what the task runs that h, a clone3, makes: see Adopt
 //	p.Store(h, r, off, width 4|8)                     // put h's result into a buffer, right after h
 //	p.Link(r, off, r2, off2)                          // put the address of r2+off2 into r at off (iovec, msghdr, clone_args)
 //	p.Len() int                                       // calls so far
@@ -97,8 +98,8 @@
 //	st, err := tr.NewStub(StubOptions{Base, Size, Files []int, Ambient []uintptr, NonDumpable, CloneFlags, Barrier: b})
 //	    st.Thread, st.Space, st.Proc                  // Files arrive as 0..n-1; -1: closed
 //	    // Base..Base+StubSpan(Size) must be free in every address space that is to be built
-//	th2, err := space.AdoptThread(tid)                // after clone3(CLONE_PTRACE|CLONE_VM|CLONE_THREAD|...) in the space
-//	sp2, th2, err := space.AdoptProcess(tid)          // after clone3(CLONE_PTRACE) without CLONE_VM; same addresses, own copy
+//	th2, err := space.AdoptThread(tid, born)          // after clone3(CLONE_PTRACE|CLONE_VM|CLONE_THREAD|...) in the space
+//	sp2, th2, err := space.AdoptProcess(tid, born)    // after clone3(CLONE_PTRACE) without CLONE_VM; same addresses, own copy
 //	space.Park(th, abi.TaskState{Regs, Mask, XState}, stop bool) error
 //	th.SetOptions(0)                                  // for all, before b.Commit()
 //	tr.Release([]Parked{{Space, Thread, Last}, ...}) error // after it; Last: also unmaps the stub's memory; ErrLeft: could not

@@ -28,11 +28,11 @@ func (st *Stub) bequeath(p *Program) error {
 		return err
 	}
 	p.Call(unix.SYS_EXIT_GROUP, N(0))
-	run := &running{p: p, size: p.Size()}
-	if run.control, err = s.data.take(run.size); err != nil {
+	run, err := s.write(sl, p)
+	if err != nil {
 		return err
 	}
-	if err := s.load(t, sl, run); err != nil {
+	if err := s.direct(t, sl, run); err != nil {
 		return err
 	}
 	r := s.entry(t, run)

@@ -11,27 +11,56 @@ import (
 
 // AdoptThread gives the handle of a thread that a program in the same
 // address space made by clone3 with CLONE_PTRACE. It waits until the new
-// thread has stopped, which it does before its first instruction.
-func (s *Space) AdoptThread(tid int) (t *Thread, err error) {
+// thread has stopped, which it does before its first instruction. If it was Born
+// with a program, that is then started.
+func (s *Space) AdoptThread(tid int, born *Program) (t *Thread, err error) {
 	err = s.tr.try(func() error {
-		t, err = s.adopt(tid)
-		return err
+		if t, err = s.adopt(tid); err != nil || born == nil {
+			return err
+		}
+		t.own = s.anyones()
+		return s.bear(t, &running{p: born, control: born.base - controlSize, size: born.size, span: born.size})
 	})
 	return t, err
 }
 
 // AdoptProcess is AdoptThread for a process with an address space of its own,
 // made while s was as it is now. Its Space has the same addresses.
-func (s *Space) AdoptProcess(tid int) (n *Space, t *Thread, err error) {
+func (s *Space) AdoptProcess(tid int, born *Program) (n *Space, t *Thread, err error) {
 	err = s.tr.try(func() error {
 		if t, err = s.adopt(tid); err != nil {
 			return err
 		}
 		t.pid = tid
-		n, err = s.fork(tid)
-		return err
+		if n = s.fork(tid); born == nil {
+			return nil
+		}
+		t.own = s.anyones()
+		return n.bear(t, &running{p: born, control: born.base - controlSize, size: born.size})
 	})
 	return n, t, err
+}
+
+// anyones is what some thread has of its own: of a restore, all have the same but
+// for the registers that every program sets.
+func (s *Space) anyones() *context {
+	for t := range s.slots {
+		if t.own != nil {
+			c := *t.own
+			return &c
+		}
+	}
+	return nil
+}
+
+// bear lets a new thread, which stands where it was made with the mask of its
+// cloner, go on with what it was born with.
+func (s *Space) bear(t *Thread, run *running) error {
+	if t.own == nil {
+		return fmt.Errorf("task %d was made by nobody", t.tid)
+	}
+	s.slots[t] = &slot{running: run, blocked: allButTraps}
+	return t.resume(0)
 }
 
 func (s *Space) adopt(tid int) (*Thread, error) {
@@ -49,16 +78,12 @@ func (s *Space) adopt(tid int) (*Thread, error) {
 
 // fork is the Space of a process that was forked from that of s. What the
 // threads of s had there is free: they are not in the copy.
-func (s *Space) fork(pid int) (*Space, error) {
-	mem, err := kernelio.OpenTraceeMem(pid)
-	if err != nil {
-		return nil, err
-	}
+func (s *Space) fork(pid int) *Space {
 	n := *s
-	n.mem = mem
+	n.mem = kernelio.LaterTraceeMem(pid)
 	n.data = newHeap(s.data.lo, s.data.hi)
 	n.slots = map[*Thread]*slot{}
-	return &n, nil
+	return &n
 }
 
 // Park prepares the stopped thread for the commit: whenever the tool dies from

@@ -15,10 +15,12 @@ type Program struct {
 	bufs    []buffer
 	image   []byte // what was in the task's memory when it ended
 	base    uint64
+	size    int   // in a Space, with the control block
 	recOf   []int // the first record of each call
 	failed  Handle
 	ran     bool
 	trap    bool
+	forks   bool // what it makes has a copy of its memory
 	badArgs error
 }
 
@@ -62,7 +64,8 @@ type call struct {
 	exact    bool
 	want     uint64
 	stores   []store
-	spin     bool // it is no call
+	spin     bool     // it is no call
+	born     *Program // what the task runs that it makes
 }
 
 type store struct {
@@ -117,6 +120,15 @@ func (p *Program) Spin(stop, most int) Handle {
 	return Handle(len(p.calls) - 1)
 }
 
+// Born has the task that h makes, by clone3(2) with CLONE_PTRACE, run a program
+// of its own, which ends in a trap, as soon as it is adopted. Processes that are
+// forked, so that each has a copy, may all run the same one.
+func (p *Program) Born(h Handle, child *Program, forked bool) {
+	child.Trap()
+	p.calls[h].born = child
+	p.forks = p.forks || forked
+}
+
 // Tolerate lets the program go on when h returns one of the errors, at most
 // five; with none given, whatever it returns.
 func (p *Program) Tolerate(h Handle, errs ...unix.Errno) {
@@ -154,6 +166,17 @@ func (p *Program) Out(n int) Ref {
 // Link puts the address of byte toAt of buffer to into buffer r at off.
 func (p *Program) Link(r Ref, off int, to Ref, toAt int) {
 	p.bufs[r].links = append(p.bufs[r].links, link{off, to, toAt})
+}
+
+// family is the program and those of the tasks that it makes.
+func (p *Program) family() []*Program {
+	all, seen := []*Program{p}, map[*Program]bool{nil: true}
+	for i := range p.calls {
+		if b := p.calls[i].born; !seen[b] {
+			all, seen[b] = append(all, b), true
+		}
+	}
+	return all
 }
 
 // Len is the number of calls.

@@ -14,10 +14,12 @@ const (
 	recRet     = 56
 )
 
-// Flags of a record: bit 0 makes a call stop at an error; the next byte says
-// what else than a call the record is.
+// Flags of a record: bit 0 makes a call stop at an error, bit 1 says that the
+// task which it makes goes on at the record of argument 2 with the control block
+// of argument 3; the next byte says what else than a call the record is.
 const (
 	flagStop     = 1
+	flagBorn     = 2
 	kindEnd      = 1 << 8
 	kindMove8    = 2 << 8 // *arg0 to *arg1
 	kindMove4    = 3 << 8
@@ -74,16 +76,16 @@ func (c *call) moves() int {
 	return n
 }
 
-// encode writes the program into b as it must lie at address base. The
-// length of b is that of layout.
-func (p *Program) encode(b []byte, base uint64) error {
+// encode writes the program into b as it must lie at its base. The length of b
+// is that of layout, or more.
+func (p *Program) encode(b []byte) error {
 	if p.badArgs != nil {
 		return p.badArgs
 	}
 	if p.ran {
 		return fmt.Errorf("the program ran before")
 	}
-	p.ran, p.base = true, base
+	p.ran = true
 	e := encoder{p: p, b: b}
 	for i := range p.calls {
 		if err := e.call(i); err != nil {
@@ -136,6 +138,10 @@ func (e *encoder) call(i int) error {
 	}
 	if c.spin {
 		flags = kindSpin
+	}
+	if b := c.born; b != nil {
+		flags |= flagBorn
+		args[2], args[3] = b.base, b.base-controlSize
 	}
 	e.record(uint32(c.nr), flags, args[:]...)
 	return e.after(c, e.addr(self*recordSize+recRet))

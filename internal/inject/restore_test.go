@@ -98,7 +98,7 @@ func (tn *tiny) clone(pid int) (*tinyProc, error) {
 	if err := tn.st.Space.Run(tn.st.Thread, p); err != nil {
 		return nil, err
 	}
-	sp, th, err := tn.st.Space.AdoptProcess(int(p.Ret(h)))
+	sp, th, err := tn.st.Space.AdoptProcess(int(p.Ret(h)), nil)
 	tp := &tinyProc{space: sp, threads: []*Thread{th}}
 	tn.procs = append(tn.procs, tp)
 	return tp, err
@@ -120,7 +120,7 @@ func (tp *tinyProc) fill() error {
 	if err := tp.space.Run(tp.threads[0], p); err != nil {
 		return err
 	}
-	th, err := tp.space.AdoptThread(int(p.Ret(h)))
+	th, err := tp.space.AdoptThread(int(p.Ret(h)), nil)
 	tp.threads = append(tp.threads, th)
 	return err
 }

@@ -43,9 +43,11 @@ type running struct {
 	p       *Program
 	control uint64
 	size    int // of both
+	span    int // what it gives back; 0: it is a copy, and nobody's
 
 	ended       bool // and its thread was asked to stop
 	state, last uint64
+	image       []byte // what was in memory then; nil: it is to be read
 	err         error
 }
 
@@ -93,8 +95,12 @@ func (s *Space) control(sl *slot, p *Program) []byte {
 	return le.AppendUint32(b, uint32(s.tr.tid))
 }
 
-// allSignals blocks what can be blocked.
-const allSignals = ^abi.SigSet(0)
+// allSignals blocks what can be blocked, allButTraps all but what ends a program
+// that traps.
+const (
+	allSignals  = ^abi.SigSet(0)
+	allButTraps = allSignals &^ (1 << (unix.SIGTRAP - 1))
+)
 
 // Range is the memory of the Space, all of it.
 func (s *Space) Range() (lo, hi uint64) { return s.lo, s.hi }
@@ -128,33 +134,65 @@ func (s *Space) start(t *Thread, p *Program) error {
 	if sl.running != nil {
 		return fmt.Errorf("task %d runs a program already", t.tid)
 	}
-	run := &running{p: p, size: p.Size()}
-	if run.control, err = s.data.take(run.size); err != nil {
+	run, err := s.write(sl, p)
+	if err != nil {
 		return err
 	}
-	if err := s.load(t, sl, run); err != nil {
-		s.data.give(run.control, run.size)
+	if err := s.direct(t, sl, run); err != nil {
+		s.data.give(run.control, run.span)
 		return err
 	}
 	sl.running = run
 	return t.resume(0)
 }
 
-// load puts the program into the Space and the thread in front of it.
-func (s *Space) load(t *Thread, sl *slot, run *running) error {
-	b := make([]byte, run.size)
-	copy(b, s.control(sl, run.p))
-	if err := run.p.encode(b[controlSize:], run.addr()); err != nil {
-		return err
+// write puts the program into the Space, and behind it those of the tasks that
+// it makes, each with its control block. That of one that is born is zero.
+func (s *Space) write(sl *slot, p *Program) (*running, error) {
+	all, total := p.family(), 0
+	if len(all) > 1 && !sl.traps(p) {
+		return nil, fmt.Errorf("a program that does not end in a trap gives programs to the tasks that it makes")
 	}
-	if _, err := s.mem.WriteAt(b, int64(run.control)); err != nil {
-		return err
+	for _, q := range all {
+		q.size = q.Size()
+		total += q.size
 	}
+	control, err := s.data.take(total)
+	if err != nil {
+		return nil, err
+	}
+	b, at := make([]byte, total), 0
+	copy(b, s.control(sl, p))
+	for _, q := range all {
+		q.base = control + uint64(at+controlSize)
+		at += q.size
+	}
+	for _, q := range all {
+		if err == nil {
+			err = q.encode(b[q.base-control:])
+		}
+	}
+	if err == nil {
+		_, err = s.mem.WriteAt(b, int64(control))
+	}
+	if err != nil {
+		s.data.give(control, total)
+		return nil, err
+	}
+	run := &running{p: p, control: control, size: p.size, span: p.size}
+	if p.forks { // nobody else needs what is copied
+		run.span = total
+	}
+	return run, nil
+}
+
+// direct puts the thread in front of its program.
+func (s *Space) direct(t *Thread, sl *slot, run *running) error {
 	if err := t.setRegs(s.entry(t, run)); err != nil {
 		return err
 	}
 	if sl.traps(run.p) {
-		return s.block(t, sl, allSignals&^abi.SigSetOf(int(unix.SIGTRAP)))
+		return s.block(t, sl, allButTraps)
 	}
 	return s.block(t, sl, allSignals)
 }
@@ -222,7 +260,9 @@ func (s *Space) finish(t *Thread) error {
 	run := sl.running
 	defer func() {
 		sl.running = nil
-		s.data.give(run.control, run.size)
+		if run.span > 0 {
+			s.data.give(run.control, run.span)
+		}
 	}()
 	s.end(t, sl)
 	err := run.err
@@ -236,11 +276,13 @@ func (s *Space) finish(t *Thread) error {
 	if err != nil {
 		return err
 	}
-	image := make([]byte, run.size-controlSize)
-	if _, err := s.mem.ReadAt(image, int64(run.addr())); err != nil {
-		return err
+	if run.image == nil {
+		run.image = make([]byte, run.size-controlSize)
+		if _, err := s.mem.ReadAt(run.image, int64(run.addr())); err != nil {
+			return err
+		}
 	}
-	return run.p.done(image, run.last, run.state == stateFailed)
+	return run.p.done(run.image, run.last, run.state == stateFailed)
 }
 
 // awaitEnd waits for the control block to say that the program has ended,

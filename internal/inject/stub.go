@@ -135,14 +135,17 @@ func (tr *Tracer) stubFile(o StubOptions) (*os.File, error) {
 	return f, nil
 }
 
-// spawn executes the file. Its own descriptor, and those to inherit, must be
-// above the numbers that starting a process moves descriptors to.
+// spawn executes the file. Its own descriptor must be above the numbers that
+// starting a process moves descriptors to: one for each beyond the highest, and
+// that of a pipe (forkAndExecInChild1 in Go's syscall). No higher, or the kernel
+// would make this process's table of descriptors larger, and wait for all
+// processors meanwhile.
 func spawn(exe *os.File, files []int, o StubOptions) (Child, error) {
-	top := int(exe.Fd())
+	top := max(int(exe.Fd()), len(files))
 	for _, fd := range files {
 		top = max(top, fd)
 	}
-	fd, err := above(int(exe.Fd()), top+3*len(files)+64)
+	fd, err := above(int(exe.Fd()), top+len(files)+4)
 	if err != nil {
 		return 0, err
 	}

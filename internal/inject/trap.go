@@ -21,17 +21,17 @@ func (sl *slot) traps(p *Program) bool { return p.trap && sl.leave == 0 }
 // awaitTrap waits until the program stops its thread, meanwhile letting it go on
 // from stops that nobody asked for. A SIGTRAP that is sent to it is lost.
 func (s *Space) awaitTrap(t *Thread, run *running) error {
+	b := make([]byte, run.size)
 	for {
 		ev, err := t.take()
 		if err != nil {
 			return err
 		}
 		if ev.Event == 0 && ev.Signal == int(unix.SIGTRAP) {
-			var b [16]byte
-			if _, err := s.mem.ReadAt(b[:], int64(run.control)); err != nil {
+			if _, err := s.mem.ReadAt(b, int64(run.control)); err != nil {
 				return err
 			}
-			run.state, run.last = binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])
+			run.state, run.last, run.image = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), b[controlSize:]
 			if run.state != 0 {
 				return nil
 			}

@@ -29,7 +29,7 @@ func TestKilledInTrap(t *testing.T) {
 	if err := st.Space.Run(st.Thread, p); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.Space.AdoptThread(int(p.Ret(h))); err != nil {
+	if _, err := st.Space.AdoptThread(int(p.Ret(h)), nil); err != nil {
 		t.Fatal(err)
 	}
 	wait := NewProgram()

@@ -100,6 +100,16 @@ func ownThreads() (map[int]Credentials, error) {
 // process without privilege may drop to itself. It must not run beside
 // WithCredentials. A failure may leave the process between two states: exit.
 func Drop(uid, gid uint32, groups []uint32, keep abi.CapSet) error {
+	return drop(uid, gid, groups, keep, keep)
+}
+
+// LayDown is Drop, but that what is kept is only permitted: it is to be had when
+// it is needed (WithEffective).
+func LayDown(uid, gid uint32, groups []uint32, keep abi.CapSet) error {
+	return drop(uid, gid, groups, keep, 0)
+}
+
+func drop(uid, gid uint32, groups []uint32, permitted, effective abi.CapSet) error {
 	was, err := OwnCredentials()
 	if err != nil {
 		return err
@@ -108,8 +118,21 @@ func Drop(uid, gid uint32, groups []uint32, keep abi.CapSet) error {
 	want.UID = abi.IDs{Real: uid, Effective: uid, Saved: uid, FS: uid}
 	want.GID = abi.IDs{Real: gid, Effective: gid, Saved: gid, FS: gid}
 	want.Groups = slices.Sorted(slices.Values(groups))
-	want.Permitted, want.Effective, want.Inheritable, want.Ambient = keep, keep, 0, 0
+	want.Permitted, want.Effective, want.Inheritable, want.Ambient = permitted, effective, 0, 0
 	return failed(becomeAll(&was, &want), "drop privilege to user", uid, ", group ", gid)
+}
+
+// GiveUp takes all capabilities from every thread of this process, for good, and
+// asks /proc whether they are gone.
+func GiveUp() error {
+	if err := capset(0, 0, 0, allThreads); err != nil {
+		return err
+	}
+	now, err := OwnCredentials()
+	if left := now.Permitted | now.Effective | now.Inheritable | now.Ambient; err == nil && left != 0 {
+		err = fmt.Errorf("the process still has the capabilities %x", left)
+	}
+	return err
 }
 
 // becomeAll changes every thread of this process and asks /proc whether it

@@ -22,14 +22,10 @@ func MountProc() error {
 	return failed(unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""), "mount proc", "/proc")
 }
 
-// DropBounding leaves only keep in the bounding set of every thread.
-func DropBounding(keep abi.CapSet) error {
-	own, err := OwnCredentials()
-	if err != nil {
-		return err
-	}
+// DropBounding leaves only keep in the bounding set of every thread, which is was.
+func DropBounding(was, keep abi.CapSet) error {
 	for n := range 64 {
-		if !own.Bounding.Has(n) || keep.Has(n) {
+		if !was.Has(n) || keep.Has(n) {
 			continue
 		}
 		if err := allThreads(unix.SYS_PRCTL, Int(unix.PR_CAPBSET_DROP), Int(n), Int(0), Int(0), Int(0)); err != nil {

@@ -12,51 +12,53 @@ import (
 )
 
 // Pages that processes share copy on write can only come about as they did:
-// by fork(2). Where a tree shares some, an address space gets the mappings and
-// pages in question, and is otherwise emptied, before others are cloned from
-// it; what these keep is left out of their own plan. All else, and every tree
-// that shares nothing, is made when all processes are there.
+// by fork(2). Where a tree shares some, an address space, emptied as it is then,
+// gets the mappings and pages in question before others are cloned from it; what
+// these keep is left out of their own plan. All else, and every tree that shares
+// nothing, is made when all processes are there.
 
 // bornAside says whether the kernel's mappings of an address space are out of
-// the way when it is born: then that of the root, from which all others come,
-// was emptied before.
+// the way when it is born: that of the root, from which all others come but
+// those that executed a file, was emptied before.
 func (s *session) bornAside(mm uint32) bool {
 	if s.born[mm] != nil {
 		return s.aside[mm]
 	}
-	return s.forks != nil && mm != s.tree.Tasks[0].MM
+	return mm != s.tree.Tasks[0].MM
 }
 
-// lend makes what others are to share with a process that is about to clone
-// them.
-func (s *session) lend(b *body) error {
+// makeReady prepares a process that is about to clone others: the root is
+// emptied, so that there is little to clone, and whoever is to share pages with
+// others gets them.
+func (s *session) makeReady(b *body) error {
 	mm := b.node.MM
 	root := mm == s.tree.Tasks[0].MM
-	if s.forks == nil || mm == 0 || s.cleared[mm] || !root && len(s.forks[mm].lends) == 0 {
+	lends := s.forks != nil && mm != 0 && (root || len(s.forks[mm].lends) > 0)
+	if s.cleared[mm] || !root && !lends {
 		return nil
 	}
-	if root {
-		var err error
-		if s.special, err = s.specials(s.stub.Thread.PID(), s.stub.Space); err != nil {
-			return err
-		}
-		s.cleared = map[uint32]bool{}
-		s.leaveOut()
-	}
-	s.cleared[mm] = true
 	ref := plan.Ref{Site: plan.MM, ID: mm}
+	s.cleared[mm] = true
 	if err := s.clearOne(b, ref); err != nil {
 		return err
 	}
-	if err := s.await(b); err != nil {
+	if err := s.await(b); err != nil || !lends {
 		return err
+	}
+	return s.lend(b, ref)
+}
+
+// lend makes what others are to share with a process.
+func (s *session) lend(b *body, ref plan.Ref) error {
+	if ref.ID == s.tree.Tasks[0].MM {
+		s.leaveOut()
 	}
 	for _, stage := range []plan.Stage{plan.Create, plan.Connect} {
 		if err := s.carryEarly(stage, ref); err != nil {
 			return err
 		}
 	}
-	if n := s.mms[mm].Lent; n != 0 {
+	if n := s.mms[ref.ID].Lent; n != 0 {
 		return s.fillOne(filling{b, s.manifest.Blobs[n-1]}, 0)
 	}
 	return nil

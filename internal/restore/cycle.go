@@ -205,25 +205,25 @@ func (k *counter) tooLate(pid int) error {
 // patience is how often somebody else may be found to have a number.
 const patience = 5
 
-// make makes one task with the number, by a call in a task that clones it.
-// Discard ends one that has got another number.
-func (k *counter) make(space *inject.Space, t *inject.Thread, b *body, c plan.Call, pid kind.PID, discard func(tid int) error) error {
+// make makes one task with its number, by a call of its cloner.
+func (k *counter) make(by cloner, c plan.Call, x *newborn) error {
+	pid := x.pid
 	for misses := 0; !k.late(); {
 		if err := k.reach(int(pid)); err != nil {
 			return err
 		}
-		p := newProgram(k.s, b)
+		p := newProgram(k.s, by.body)
 		if err := p.Add(c, pid); err != nil {
 			return err
 		}
-		if err := space.Run(t, p.Inject); err != nil {
+		if err := by.space.Run(by.thread, p.Inject); err != nil {
 			return cloneError(p, err)
 		}
 		got := int(p.Results()[0].Ret)
 		if got == int(pid) {
 			return nil
 		}
-		if err := discard(got); err != nil {
+		if err := x.discard(got); err != nil {
 			return fmt.Errorf("ending task %d, which was to be %d: %w", got, pid, err)
 		}
 		if kernelio.TaskExists(int(pid)) {
@@ -234,31 +234,6 @@ func (k *counter) make(space *inject.Space, t *inject.Thread, b *body, c plan.Ca
 		}
 	}
 	return k.tooLate(int(pid))
-}
-
-// makeAll makes the tasks of several calls, each with its number.
-func (s *session) makeAll(space *inject.Space, t *inject.Thread, b *body, cs []plan.Call, pids []kind.PID, discard func(tid int) error) error {
-	if s.counter != nil {
-		for i, c := range cs {
-			if err := s.counter.make(space, t, b, c, pids[i], discard); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	p := newProgram(s, b)
-	for i, c := range cs {
-		if err := p.Add(c, pids[i]); err != nil {
-			return err
-		}
-	}
-	if err := space.Run(t, p.Inject); err != nil {
-		return cloneError(p, err)
-	}
-	for i, r := range p.Results() {
-		s.name(pids[i], r.Ret)
-	}
-	return nil
 }
 
 // discardProcess ends a process with a wrong number, for its parent too.
@@ -293,7 +268,7 @@ func (s *session) discardProcess(b *body, x birth) func(int) error {
 // discardThread has a thread with a wrong number end itself.
 func (s *session) discardThread(b *body) func(int) error {
 	return func(tid int) error {
-		t, err := b.space.AdoptThread(tid)
+		t, err := b.space.AdoptThread(tid, nil)
 		if err != nil {
 			return err
 		}

@@ -59,6 +59,12 @@ func (s *session) embodyStub() error {
 	return s.execute(b, s.program[b.node.MM])
 }
 
+// executesOwn says whether a process is to execute another file than its cloner
+// has.
+func (s *session) executesOwn(n, cloner *kind.TaskNode) bool {
+	return s.executes && alive(n) && alive(cloner) && s.program[n.MM] != s.program[cloner.MM]
+}
+
 // embody has a process execute its file, if that is not what its cloner, b's
 // parent or sibling, has executed.
 func (s *session) embody(b, cloner *body) error {
@@ -66,7 +72,7 @@ func (s *session) embody(b, cloner *body) error {
 		return nil
 	}
 	exe := s.program[b.node.MM]
-	if exe == s.program[cloner.node.MM] {
+	if !s.executesOwn(b.node, cloner.node) {
 		s.born[b.node.MM], s.aside[b.node.MM] = s.born[cloner.node.MM], s.cleared[cloner.node.MM]
 		return nil
 	}

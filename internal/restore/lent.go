@@ -32,31 +32,29 @@ func (s *session) ambient() (out []uintptr) {
 	return out
 }
 
-// bare takes what was lent from every task, all at the same time, and has each
-// ask the kernel whether it is gone.
-func (s *session) bare() error {
+// bareAll takes what was lent from every task that has not given it up by
+// itself, all at the same time.
+func (s *session) bareAll() error {
 	if s.opts.Lent == 0 {
 		return nil
 	}
-	var all []*baring
+	var busy []*doing
 	for _, b := range s.bodies {
 		for _, t := range b.all() {
-			x, err := s.startBare(b, t)
+			if s.bared[t] {
+				continue
+			}
+			p, err := s.compiled(b, bare())
+			if err == nil {
+				err = b.space.Start(t, p.Inject)
+			}
 			if err != nil {
 				return b.failed(err)
 			}
-			all = append(all, x)
+			busy = append(busy, &doing{b, t, p})
 		}
 	}
-	for _, x := range all {
-		x.body.space.End(x.thread)
-	}
-	for _, x := range all {
-		if err := x.finish(); err != nil {
-			return fmt.Errorf("task %d: %w", x.thread.TID(), err)
-		}
-	}
-	return nil
+	return s.finishAll(busy)
 }
 
 // all are the threads of a process, its leader first.
@@ -70,33 +68,56 @@ func (b *body) all() []*inject.Thread {
 	return threads
 }
 
-// baring is a thread that drops its capabilities.
-type baring struct {
+// bare are the calls by which a thread drops all capabilities, and asks the
+// kernel whether they are gone.
+func bare() []plan.Call {
+	none := abi.CapData(0, 0, 0)
+	return []plan.Call{
+		{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(none)}},
+		{Nr: unix.SYS_CAPGET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.InOut(bytes.Repeat([]byte{0xff}, len(none)))},
+			Expect: []plan.Field{{Want: none, Name: "capabilities"}}},
+	}
+}
+
+// compiled is a program of calls.
+func (s *session) compiled(b *body, cs []plan.Call) (*calls.Program, error) {
+	p := newProgram(s, b)
+	for _, c := range cs {
+		if err := p.Add(c, nil); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// doing is a thread that does something; nil: nothing.
+type doing struct {
 	body   *body
 	thread *inject.Thread
 	prog   *calls.Program
 }
 
-func (s *session) startBare(b *body, t *inject.Thread) (*baring, error) {
-	none := abi.CapData(0, 0, 0)
-	p := newProgram(s, b)
-	for _, c := range []plan.Call{
-		{Nr: unix.SYS_CAPSET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.Buf(none)}},
-		{Nr: unix.SYS_CAPGET, Args: []plan.Arg{plan.Buf(abi.CapHeader(0)), plan.InOut(bytes.Repeat([]byte{0xff}, len(none)))},
-			Expect: []plan.Field{{Want: none, Name: "capabilities"}}},
-	} {
-		if err := p.Add(c, nil); err != nil {
-			return nil, err
-		}
+// finishAll waits for threads, which all do at the same time what makes an end
+// of their growing.
+func (s *session) finishAll(busy []*doing) error {
+	busy = slices.DeleteFunc(busy, func(d *doing) bool { return d.prog == nil })
+	for _, d := range busy {
+		d.body.space.End(d.thread)
 	}
-	return &baring{b, t, p}, b.space.Start(t, p.Inject)
+	for _, d := range busy {
+		if err := d.finish(); err != nil {
+			return fmt.Errorf("task %d: %w", d.thread.TID(), err)
+		}
+		s.bared[d.thread] = true
+	}
+	return nil
 }
 
-func (x *baring) finish() error {
-	if err := x.body.space.Finish(x.thread); err != nil {
+func (d *doing) finish() error {
+	if err := d.body.space.Finish(d.thread); err != nil {
 		return err
 	}
-	_, err := x.prog.Check()
+	_, err := d.prog.Check()
 	return err
 }
 
@@ -105,15 +126,11 @@ func (s *session) giveUp() error {
 	if s.opts.Lent == 0 {
 		return nil
 	}
-	own, err := kernelio.OwnCredentials()
-	if err != nil {
-		return err
-	}
-	return kernelio.Drop(own.UID.Real, own.GID.Real, own.Groups, 0)
+	return kernelio.GiveUp()
 }
 
-// doing runs a step's operation in the tool, as who is to have done it.
-func (s *session) doing(st *step, op plan.Op, f func() error) error {
+// act runs a step's operation in the tool, as who is to have done it.
+func (s *session) act(st *step, op plan.Op, f func() error) error {
 	c, ok := op.(plan.Call)
 	if ok && !c.As.IsZero() {
 		return s.wear(c.As, f)

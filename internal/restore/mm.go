@@ -73,6 +73,10 @@ func (s *session) clear() error {
 		if err != nil {
 			return err
 		}
+		if s.bornEmpty(ref.ID) {
+			s.noteSpecials(b, ref)
+			continue
+		}
 		if err := s.clearOne(b, ref); err != nil {
 			return err
 		}
@@ -80,6 +84,11 @@ func (s *session) clear() error {
 	}
 	return s.await(all...)
 }
+
+// bornEmpty says whether an address space holds nothing but the stub and what
+// is aside: it was cloned from that of the root, which was emptied, and shares no
+// pages.
+func (s *session) bornEmpty(mm uint32) bool { return s.forks == nil && s.bornAside(mm) }
 
 // spaces lists the address spaces of the tree.
 func (s *session) spaces() []plan.Ref {
@@ -122,21 +131,30 @@ func (s *session) specials(pid int, space *inject.Space) ([]moved, error) {
 	return out, nil
 }
 
-// clearOne has a process empty its address space, which is yet to be waited for.
-func (s *session) clearOne(b *body, ref plan.Ref) error {
-	special := s.special
+// noteSpecials notes where the kernel's mappings of an address space wait, and
+// tells the range in which they and the stub lie.
+func (s *session) noteSpecials(b *body, ref plan.Ref) (special []moved, lo, hi uint64) {
+	special = s.special
 	if own := s.born[ref.ID]; own != nil {
 		special = own
 	}
-	lo, hi := b.space.Range()
+	lo, hi = b.space.Range()
+	for _, m := range special {
+		s.inTask[kind.SpecialRef(ref, m.name)] = int64(m.to)
+		hi = m.to + m.size
+	}
+	return special, lo, hi
+}
+
+// clearOne has a process empty its address space, which is yet to be waited for.
+func (s *session) clearOne(b *body, ref plan.Ref) error {
 	var cs []plan.Call
+	special, lo, hi := s.noteSpecials(b, ref)
 	for _, m := range special {
 		if !s.bornAside(ref.ID) {
 			cs = append(cs, plan.Call{Nr: unix.SYS_MREMAP, Args: []plan.Arg{plan.Int(m.from), plan.Int(m.size), plan.Int(m.size),
 				plan.Int(unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED), plan.Int(m.to)}, Ret: plan.Exactly(int64(m.to))})
 		}
-		s.inTask[kind.SpecialRef(ref, m.name)] = int64(m.to)
-		hi = m.to + m.size
 	}
 	cs = append(cs, s.empty(ref.ID, lo, hi)...)
 	for ; len(cs) > maxCalls; cs = cs[maxCalls:] {
@@ -151,6 +169,18 @@ func munmap(at, size uint64) plan.Call {
 	return plan.Call{Nr: unix.SYS_MUNMAP, Args: []plan.Arg{plan.Int(at), plan.Int(size)}}
 }
 
+// openSocket makes what descriptors travel through, and chooses those that need
+// not.
+func (s *session) openSocket() error {
+	mine, theirs, err := kernelio.Socketpair(unix.SOCK_SEQPACKET)
+	if err != nil {
+		return err
+	}
+	s.socket, s.owned[theirs.Int()] = mine, true
+	s.stubFDs = append([]int{theirs.Take()}, s.hand()...)
+	return nil
+}
+
 // newStub starts the process that all others are copies of.
 func (s *session) newStub() error {
 	size := s.stubSize()
@@ -159,13 +189,9 @@ func (s *session) newStub() error {
 	if err != nil {
 		return err
 	}
-	mine, theirs, err := kernelio.Socketpair(unix.SOCK_SEQPACKET)
-	if err != nil {
-		return err
-	}
-	s.socket = mine
-	defer theirs.Close()
-	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: append([]int{theirs.Int()}, s.hand()...), Barrier: s.barrier,
+	s.stub, err = s.tracer.NewStub(inject.StubOptions{Base: base, Size: size, Files: s.stubFDs, Barrier: s.barrier,
 		Ambient: s.ambient(), NonDumpable: s.opts.Elevated, First: s.settleStub})
+	kernelio.CloseFD(s.stubFDs[0])
+	delete(s.owned, s.stubFDs[0])
 	return err
 }

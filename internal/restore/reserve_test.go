@@ -33,7 +33,7 @@ func TestReservationIsClosed(t *testing.T) {
 	defer s.closeBarrier()
 	defer s.closeOwned()
 	var err error
-	s.tracer.Do(func() { err = s.reserve() })
+	s.tracer.Do(func() { err = errors.Join(s.openSocket(), s.reserve()) })
 	defer s.tracer.Do(s.abandon)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func reserver(t *testing.T) *session {
 		t.Fatal(err)
 	}
 	s := &session{content: c, opts: Options{Lent: lent}, route: Here, steps: c.plan(kind.Host{}), bodies: map[uint32]*body{},
-		made: map[plan.Ref]int64{}, inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, tracer: inject.NewTracer()}
+		made: map[plan.Ref]int64{}, inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, cleared: map[uint32]bool{}, bared: map[*inject.Thread]bool{}, tracer: inject.NewTracer()}
 	if s.barrier, err = inject.NewBarrier(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ckptool/ckpt/internal/plan"
 	"github.com/ckptool/ckpt/internal/policy"
 	"github.com/ckptool/ckpt/pkg/credmap"
+	"github.com/ckptool/ckpt/pkg/image"
 	"github.com/ckptool/ckpt/pkg/verify"
 )
 
@@ -81,6 +82,9 @@ type Restored struct {
 // for what no dump wrote, *TakenError, *HostError, *StepError; an *AfterError
 // comes with a Restored, since the tree runs.
 func Run(img *verify.Image, o Options) (*Restored, error) {
+	if n := descriptors(img.Manifest()); n > tableStep {
+		go kernelio.RoomForFiles(n)
+	}
 	p, err := prepare(img.Manifest(), &o)
 	if err == nil {
 		err = p.refusal()
@@ -105,7 +109,7 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 		}
 	}
 	s := &session{strange: p.strange, content: p.content, files: p.files, img: img, opts: o, steps: p.steps, bodies: map[uint32]*body{}, made: map[plan.Ref]int64{},
-		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, route: o.Route, executes: o.executes(), since: since}
+		inTask: map[plan.Ref]int64{}, owned: map[int]bool{}, cleared: map[uint32]bool{}, bared: map[*inject.Thread]bool{}, route: o.Route, executes: o.executes(), since: since}
 	if o.Route.renumbers() {
 		s.numbers = map[kind.PID]kind.PID{}
 	}
@@ -113,6 +117,19 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 		o.Watch(s.manifest.Totals.Raw, s.placed.Load)
 	}
 	return s.attempt()
+}
+
+// descriptors is how many the tool is going to have at once, about: of each file
+// and of each description of an open one, and those of this program itself.
+func descriptors(m *image.Manifest) int {
+	const own = 24
+	seen := map[plan.Ref]bool{}
+	for i := range m.Records {
+		if site := plan.Site(m.Records[i].Site); site == plan.Inode || site == plan.OpenFile {
+			seen[plan.Ref{Site: site, ID: m.Records[i].ID}] = true
+		}
+	}
+	return len(seen) + own
 }
 
 // attempt builds the tree and lets it run. The tracer's thread is then the
@@ -150,7 +167,7 @@ func (s *session) build() error {
 		return err
 	}
 	for _, do := range []func() error{
-		s.rise, s.openPrograms, s.reserve, s.clear, s.open, s.stage(plan.Tree),
+		s.rise, s.openPrograms, s.openSocket, s.reserve, s.clear, s.open, s.stage(plan.Tree),
 		s.stage(plan.Create), s.stage(plan.Connect),
 		s.stage(plan.Fill), s.fill, s.renumber,
 		s.placeAll, s.stage(plan.Settle), s.takeAway,
@@ -173,12 +190,12 @@ func (s *session) build() error {
 func (s *session) reserve() error {
 	defer func(begin time.Time) { s.reserving = time.Since(begin) }(time.Now())
 	err := s.lent(func() error {
-		for _, do := range []func() error{s.newStub, s.humble, s.leaveTerminal, s.checkXState, s.embodyStub, s.grow, s.dropStub} {
+		for _, do := range []func() error{s.newStub, s.humble, s.leaveTerminal, s.checkXState, s.embodyStub, s.grow, s.dropStub, s.bareAll} {
 			if err := do(); err != nil {
 				return err
 			}
 		}
-		return s.bare()
+		return nil
 	})
 	if err != nil {
 		return err
@@ -214,12 +231,18 @@ func (s *session) placeAll() error {
 	return s.await(all...)
 }
 
-// dropStub ends the stub, which nobody needs after the tree is made.
-func (s *session) dropStub() error {
+// leaveStub lets the stub end while the tree grows: nobody needs it after the
+// root is there, but who makes and ends tasks until a number comes.
+func (s *session) leaveStub() error {
 	var err error
-	if s.special, err = s.specials(s.stub.Thread.PID(), s.stub.Space); err != nil {
+	if s.special, err = s.specials(s.stub.Thread.PID(), s.stub.Space); err != nil || s.counter != nil {
 		return err
 	}
+	return s.stub.Proc.Kill()
+}
+
+// dropStub sees to it that the stub has ended.
+func (s *session) dropStub() error {
 	st := s.stub
 	s.stub = nil
 	return kill(st)

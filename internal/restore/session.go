@@ -23,6 +23,7 @@ type session struct {
 	barrier   *inject.Barrier
 	stub      *inject.Stub
 	socket    *kernelio.FD // the tool's end of what descriptors travel through
+	stubFDs   []int        // the tool's descriptors that the stub gets: the other end, and what is handed
 	counter   *counter     // of the routes that wait for numbers to come
 	reserving time.Duration
 	untold    []kind.PID // threads in whose memory no number was found to translate
@@ -48,6 +49,7 @@ type session struct {
 	since     time.Time            // when it was judged
 	hands     map[string]*kernelio.Hand
 	wearing   map[plan.Ref]kind.Creds // what threads are to become
+	bared     map[*inject.Thread]bool // who has given up what was lent
 	undo      [][]plan.Call           // to be made if the restore fails
 	heir      *heir                   // who makes them if rstr is killed
 }

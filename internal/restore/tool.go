@@ -77,7 +77,7 @@ func (s *session) runTool(ps []*progress) error {
 		moved = false
 		for _, p := range ps {
 			for !p.done() && s.ready(p.op()) {
-				err := s.doing(p.step, p.op(), func() error { return s.toolOp(p.op()) })
+				err := s.act(p.step, p.op(), func() error { return s.toolOp(p.op()) })
 				if err == nil {
 					err = s.compare(p.op())
 				}

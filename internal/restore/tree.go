@@ -31,6 +31,9 @@ func (s *session) grow() (err error) {
 	if err := s.clone(nil, []birth{{node: root, flags: flags}}); err != nil {
 		return err
 	}
+	if err := s.leaveStub(); err != nil {
+		return err
+	}
 	if err := s.growBelow(s.bodies[root.ID]); err != nil {
 		return err
 	}
@@ -59,7 +62,7 @@ func (s *session) family(b *body) []*kind.TaskNode {
 // that its parent has at that moment, so those of an older session come
 // before the parent opens its own (setsid(2)).
 func (s *session) growBelow(b *body) error {
-	if err := s.lend(b); err != nil {
+	if err := s.makeReady(b); err != nil {
 		return fmt.Errorf("process %d: %w", b.node.PID, err)
 	}
 	var before, after []birth
@@ -77,8 +80,10 @@ func (s *session) growBelow(b *body) error {
 	if err := s.clone(b, before); err != nil {
 		return err
 	}
-	if err := s.lead(b); err != nil {
-		return err
+	if cs := s.lead(b); len(cs) > 0 {
+		if err := s.run(b, cs...); err != nil {
+			return err
+		}
 	}
 	if err := s.clone(b, after); err != nil {
 		return err
@@ -94,21 +99,20 @@ func (s *session) growBelow(b *body) error {
 	return nil
 }
 
-// lead makes a process the leader of its session or group, if it is one.
-func (s *session) lead(b *body) error {
+// lead are the calls that make a process the leader of its session or group, if
+// it is one and is not yet.
+func (s *session) lead(b *body) []plan.Call {
 	n := b.node
-	var c plan.Call
 	switch {
+	case b.group == n.PID:
 	case n.Session == n.PID:
-		c = plan.Call{Nr: unix.SYS_SETSID}
 		b.session, b.group = n.PID, n.PID
+		return []plan.Call{{Nr: unix.SYS_SETSID}}
 	case n.Group == n.PID:
-		c = plan.Call{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(0)}}
 		b.group = n.PID
-	default:
-		return nil
+		return []plan.Call{{Nr: unix.SYS_SETPGID, Args: []plan.Arg{plan.Int(0), plan.Int(0)}}}
 	}
-	return s.run(b, c)
+	return nil
 }
 
 // run executes calls in the leader of a process.
@@ -168,31 +172,62 @@ func (s *session) clone(b *body, births []birth) error {
 	if len(births) == 0 {
 		return nil
 	}
-	space, thread := s.stub.Space, s.stub.Thread
-	if b != nil {
-		space, thread = b.space, b.leader
-	}
-	var cs []plan.Call
-	var pids []kind.PID
-	for _, x := range births {
-		args := abi.CloneArgs{Flags: x.flags | unix.CLONE_PTRACE, ExitSignal: uint64(x.node.ExitSignal)}
-		if x.flags&unix.CLONE_PARENT != 0 {
-			args.ExitSignal = 0 // it is the cloner's (clone(2))
-		}
-		cs, pids = append(cs, s.cloneCall(args, x.node.PID)), append(pids, x.node.PID)
-	}
-	if err := s.makeAll(space, thread, b, cs, pids, s.discardProcess(b, births[0])); err != nil {
-		return err
-	}
-	for _, x := range births {
-		if err := s.adopt(b, x, space); err != nil {
+	by := []cloner{s.clonerOf(b)}
+	n := s.helpers(b, births)
+	if n > 0 {
+		if err := s.cloneBy(by, b, births[:n], false); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, x := range births[:n] {
+		c := s.clonerOf(s.bodies[x.node.ID])
+		c.sibling = true
+		by = append(by, c)
+	}
+	return s.cloneBy(by, b, births[n:], true)
 }
 
-func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
+// cloneBy makes them, as whoever clones them. Ripe: they do by themselves what
+// they can.
+func (s *session) cloneBy(by []cloner, b *body, births []birth, ripe bool) error {
+	var all []*newborn
+	for _, x := range births {
+		nb := s.newBody(b, x)
+		n := &newborn{args: abi.CloneArgs{Flags: x.flags | unix.CLONE_PTRACE, ExitSignal: uint64(x.node.ExitSignal)}, pid: x.node.PID,
+			forked: x.flags&unix.CLONE_VM == 0, discard: s.discardProcess(b, x)}
+		if ripe && n.forked && !s.hasMore(nb.node, b) {
+			var err error
+			if n.born, n.bare, err = s.infancy(nb); err != nil {
+				return err
+			}
+		}
+		n.adopt = func() (*doing, error) { return s.adopt(nb, b, by[0].space, n) }
+		all = append(all, n)
+	}
+	return s.makeAll(by, all)
+}
+
+// hasMore says whether a process has more to do while the tree grows than it can
+// by itself: to clone, or to execute a file.
+func (s *session) hasMore(n *kind.TaskNode, cloner *body) bool {
+	return s.counter != nil || len(s.clones[n]) > 0 || len(n.Threads) > 1 || cloner != nil && s.executesOwn(n, cloner.node)
+}
+
+// infancy is all that another process has to do then: a program, if that is more
+// than to give up what was lent.
+func (s *session) infancy(nb *body) (born *calls.Program, alike bool, err error) {
+	cs := s.lead(nb)
+	if len(cs) == 0 {
+		return nil, true, nil
+	}
+	if s.opts.Lent != 0 {
+		cs = append(cs, bare()...)
+	}
+	born, err = s.compiled(nb, cs)
+	return born, false, err
+}
+
+func (s *session) newBody(parent *body, x birth) *body {
 	nb := &body{node: x.node, threads: map[uint32]*inject.Thread{}, used: s.newTable()}
 	if parent != nil {
 		nb.session, nb.group = parent.session, parent.group
@@ -200,21 +235,33 @@ func (s *session) adopt(parent *body, x birth, space *inject.Space) error {
 	if x.flags&unix.CLONE_FILES != 0 {
 		nb.used = parent.used // they are one table
 	}
-	var err error
-	if x.flags&unix.CLONE_VM != 0 {
-		nb.space = space
-		nb.leader, err = space.AdoptThread(int(s.number(x.node.PID)))
+	return nb
+}
+
+// adopt waits for a process that was made, and lets it begin with what it is to
+// do by itself.
+func (s *session) adopt(nb, cloner *body, space *inject.Space, n *newborn) (_ *doing, err error) {
+	if n.forked {
+		nb.space, nb.leader, err = space.AdoptProcess(int(s.number(n.pid)), injected(n.born))
 	} else {
-		nb.space, nb.leader, err = space.AdoptProcess(int(s.number(x.node.PID)))
+		nb.space = space
+		nb.leader, err = space.AdoptThread(int(s.number(n.pid)), injected(n.born))
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(x.node.Threads) > 0 {
-		nb.threads[x.node.Threads[0].ID] = nb.leader
+	if len(nb.node.Threads) > 0 {
+		nb.threads[nb.node.Threads[0].ID] = nb.leader
 	}
-	s.bodies[x.node.ID] = nb
-	return s.embody(nb, parent)
+	s.bodies[nb.node.ID] = nb
+	return &doing{nb, nb.leader, n.born}, s.embody(nb, cloner)
+}
+
+func injected(p *calls.Program) *inject.Program {
+	if p == nil {
+		return nil
+	}
+	return p.Inject
 }
 
 // cloneCall makes one task, with a number of our choice (clone3(2), set_tid)
@@ -238,23 +285,18 @@ func (s *session) cloneThreads(b *body) error {
 	}
 	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD |
 		unix.CLONE_SYSVSEM | unix.CLONE_PTRACE
-	var cs []plan.Call
-	var tids []kind.PID
-	for _, th := range b.node.Threads[1:] {
-		cs, tids = append(cs, s.cloneCall(abi.CloneArgs{Flags: flags}, th.TID)), append(tids, th.TID)
-	}
-	if err := s.makeAll(b.space, b.leader, b, cs, tids, s.discardThread(b)); err != nil {
-		return err
-	}
+	var all []*newborn
 	for i := range b.node.Threads[1:] {
 		th := &b.node.Threads[i+1]
-		t, err := b.space.AdoptThread(int(s.number(th.TID)))
-		if err != nil {
-			return err
+		n := &newborn{args: abi.CloneArgs{Flags: flags}, pid: th.TID, bare: true, discard: s.discardThread(b)}
+		n.adopt = func() (*doing, error) {
+			t, err := b.space.AdoptThread(int(s.number(n.pid)), injected(n.born))
+			b.threads[th.ID] = t
+			return &doing{b, t, n.born}, err
 		}
-		b.threads[th.ID] = t
+		all = append(all, n)
 	}
-	return nil
+	return s.makeAll([]cloner{s.clonerOf(b)}, all)
 }
 
 // cloneError names the number that was not to be had.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckptool/ckpt/internal/cli"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/policy"
@@ -139,6 +141,9 @@ func (o *options) inUse(e *restore.TakenError, m *image.Manifest) error {
 	err := cli.Fail(cli.HostDiffers, "%s", strings.Join(lines, "\n"))
 	if older {
 		err = cli.WithHint(err, "the tree that was dumped may be what still runs: end it first (kill %d), or dump with ckpt --kill", e.PIDs[0].PID)
+	}
+	if kernelio.TryNamespaces(unix.CLONE_NEWPID|unix.CLONE_NEWNS) != nil {
+		return cli.WithHint(err, "with other numbers it can run: rstr --no-pids %s", o.again())
 	}
 	return cli.WithHint(err, "in a PID namespace of its own its numbers are free: rstr --pidns %s", o.again())
 }

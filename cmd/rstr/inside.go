@@ -19,10 +19,11 @@ import (
 )
 
 // insideFlag is the first argument of the inner rstr; insideAgain that of one
-// that had to begin anew.
+// that had to begin anew; insideTry that of one that is to build nothing.
 const (
 	insideFlag  = "--inside"
 	insideAgain = "--inside=again"
+	insideTry   = "--inside=try"
 )
 
 // resident is the inner rstr as it knows itself.
@@ -33,7 +34,7 @@ type resident struct {
 
 // isInside says whether these are the arguments of an inner rstr.
 func isInside(args []string) bool {
-	return len(args) > 0 && (args[0] == insideFlag || args[0] == insideAgain) && kernelio.PID() == 1
+	return len(args) > 0 && slices.Contains([]string{insideFlag, insideAgain, insideTry}, args[0]) && kernelio.PID() == 1
 }
 
 // inhabit is all of the inner rstr. Its exit code counts for nobody.
@@ -44,6 +45,9 @@ func inhabit(args []string, s *streams, table kind.Table) (int, error) {
 	in, err := meet()
 	if err != nil {
 		return 0, err
+	}
+	if args[0] == insideTry {
+		return 0, in.lookAround()
 	}
 	o := &options{table: table, inside: in}
 	b, err := o.restoreInside(args, s)
@@ -61,6 +65,17 @@ func inhabit(args []string, s *streams, table kind.Table) (int, error) {
 	}
 	in.tell(insideEvent{Runs: &insideTree{b.PID, b.Tasks, b.Threads, b.Reserving}})
 	return 0, o.beInit(b.PID)
+}
+
+// lookAround finds out whether a tree could be built here.
+func (in *resident) lookAround() error {
+	if err := kernelio.MountProc(); err != nil {
+		why := unfitFor(err).Error()
+		in.tell(insideEvent{Unfit: &why})
+		return nil
+	}
+	in.tell(insideEvent{Fit: true})
+	return nil
 }
 
 // meet hears what the outer rstr has to say.
@@ -103,7 +118,7 @@ func (in *resident) tell(e insideEvent) { in.socket.Encode(e) }
 func (in *resident) settle(again bool) (*standing, error) {
 	if !again {
 		if err := kernelio.MountProc(); err != nil {
-			return nil, fmt.Errorf("%w: %w", errNoNamespace, err)
+			return nil, unfitFor(err)
 		}
 		if in.facts.Room != 0 {
 			if err := in.makeRoom(); err != nil {
@@ -120,18 +135,16 @@ func (in *resident) settle(again bool) (*standing, error) {
 // humble gives up what the user namespace has given, but for the right to
 // choose PIDs in it, which is to be had when it is needed.
 func (in *resident) humble() (*standing, error) {
-	if err := kernelio.DropBounding(in.facts.Bounding); err != nil {
-		return nil, err
-	}
 	own, err := kernelio.OwnCredentials()
 	if err != nil {
 		return nil, err
 	}
-	if err := kernelio.Drop(own.UID.Real, own.GID.Real, own.Groups, forPIDs); err != nil {
+	if err := kernelio.DropBounding(own.Bounding, in.facts.Bounding); err != nil {
 		return nil, err
 	}
-	own.Bounding = in.facts.Bounding
-	return &standing{caller: plain(own), lent: true, pids: true, settled: true, dir: in.facts.Dir}, kernelio.StepDown()
+	own.Bounding &= in.facts.Bounding
+	return &standing{caller: plain(own), lent: true, pids: true, settled: true, dir: in.facts.Dir},
+		kernelio.LayDown(own.UID.Real, own.GID.Real, own.Groups, forPIDs)
 }
 
 // groups puts the caller's real groups in the place of what the user namespace,
@@ -220,6 +233,9 @@ func withoutInside(args []string) []string {
 	}
 	return slices.Clone(args)
 }
+
+// unfitFor is errNoNamespace for a reason.
+func unfitFor(err error) error { return fmt.Errorf("%w: %w", errNoNamespace, err) }
 
 type unfitError struct{ why string }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/restore"
 	"github.com/ckptool/ckpt/pkg/image"
+	"github.com/ckptool/ckpt/pkg/verify"
 )
 
 // A restore in a new PID namespace has two of us: the outer one, which the
@@ -47,6 +48,7 @@ type insideEvent struct {
 	Ended  *uint32     `json:",omitempty"` // the wait status of the tree's root
 	Unfit  *string     `json:",omitempty"` // why no tree can be built there
 	Again  bool        `json:",omitempty"` // it wants the facts once more
+	Fit    bool        `json:",omitempty"` // a tree could be built there; it was only a question
 }
 
 type insideTree struct {
@@ -78,42 +80,65 @@ func (in *inner) hand() error { return json.NewEncoder(in.socket).Encode(in.fact
 // errNoNamespace says that this host makes no namespaces for the caller.
 var errNoNamespace = errors.New("no new PID namespace is to be had")
 
-// enter starts the inner rstr.
-func (o *options) enter(b *built, file *os.File, size int64) error {
+// enter has the inner rstr build the tree.
+func (o *options) enter(b *built, file *os.File, size int64) (err error) {
+	if b.inner, err = o.startInner(insideFlag, b.img, file, size); err != nil {
+		return err
+	}
+	return b.inner.await(b)
+}
+
+// startInner starts the inner rstr, and tells it the facts.
+func (o *options) startInner(flag string, img *verify.Image, file *os.File, size int64) (*inner, error) {
 	own, err := kernelio.OwnCredentials()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	facts := insideFacts{Digest: fmt.Sprintf("sha256:%x", b.img.Verdict().Manifest), Size: size, UserNS: !own.Effective.Has(unix.CAP_SYS_ADMIN),
+	facts := insideFacts{Digest: fmt.Sprintf("sha256:%x", img.Verdict().Manifest), Size: size, UserNS: !own.Effective.Has(unix.CAP_SYS_ADMIN),
 		Groups: own.Groups, Bounding: own.Bounding, Dir: o.who.dir}
-	for _, why := range b.img.Verdict().Reasons {
+	for _, why := range img.Verdict().Reasons {
 		facts.Reasons = append(facts.Reasons, why.Error())
 	}
-	if facts.Room, err = roomFor(b.img.Manifest().PIDs); err != nil {
-		return err
+	if facts.Room, err = roomFor(img.Manifest().PIDs); err != nil {
+		return nil, err
 	}
 	mine, theirs, err := socketpair()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	exe, done, err := o.plainSelf()
 	if err != nil {
-		return errors.Join(err, mine.Close(), theirs.Close())
+		return nil, errors.Join(err, mine.Close(), theirs.Close())
 	}
 	defer done()
 	runtime.LockOSThread() // whose end would be taken for the end of rstr (PR_SET_PDEATHSIG in prctl(2))
-	proc, err := os.StartProcess(exe, append([]string{os.Args[0], insideFlag}, os.Args[1:]...),
+	proc, err := os.StartProcess(exe, append([]string{os.Args[0], flag}, os.Args[1:]...),
 		&os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, theirs, file}, Sys: namespaces(&own, facts.UserNS)})
 	theirs.Close() // or nobody would notice that the inner one is gone
 	if err != nil {
 		mine.Close()
-		return fmt.Errorf("%w: %w", errNoNamespace, err)
+		return nil, unfitFor(err)
 	}
-	b.inner = &inner{proc, mine, json.NewDecoder(mine), facts}
-	if err := b.inner.hand(); err != nil {
+	in := &inner{proc, mine, json.NewDecoder(mine), facts}
+	return in, in.hand()
+}
+
+// tryNamespace finds out whether the tree could be built in a new PID namespace,
+// by having one made for a moment. The error says why not.
+func (o *options) tryNamespace(img *verify.Image, file *os.File, size int64) error {
+	in, err := o.startInner(insideTry, img, file, size)
+	if err != nil {
 		return err
 	}
-	return b.inner.await(b)
+	defer in.socket.Close()
+	e, err := in.next()
+	if _, gone := kernelio.Reap(in.proc.Pid); err == nil {
+		err = gone
+	}
+	if err == nil && e.Unfit != nil {
+		err = unfit(*e.Unfit)
+	}
+	return err
 }
 
 // plainSelf is the path of this program, as a copy without the rights that the
@@ -151,7 +176,7 @@ func roomFor(pids image.PIDs) (int, error) {
 	low, high := false, 0
 	for _, pid := range pids {
 		if pid == 1 {
-			return 0, &restore.HostError{What: "the tree has PID 1, which is rstr's own in a new PID namespace: only --no-pids has a place for it"}
+			return 0, cli.Fail(cli.HostDiffers, "%w", &unfitError{"the tree has PID 1, which is rstr's own in a new PID namespace: only --no-pids has a place for it"})
 		}
 		low, high = low || pid < ownPIDs, max(high, int(pid))
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -21,7 +23,8 @@ type forecast struct {
 	Trusted   bool       `json:"trusted"`
 	Processes int        `json:"processes"`
 	Threads   int        `json:"threads"`
-	PIDs      string     `json:"pids"` // the route to them
+	PIDs      string     `json:"pids"`                 // the route to them
+	Instead   string     `json:"pids_since,omitempty"` // why a better one does not lead there
 	Steps     []stepLine `json:"steps,omitempty"`
 	Needs     []needLine `json:"needs"`
 	Lost      []string   `json:"lost"`
@@ -47,8 +50,11 @@ type needLine struct {
 }
 
 // showPlan prints what a restore would do. It ends as the restore would have.
-func (o *options) showPlan(img *verify.Image, s *streams) error {
-	o.route = o.routes()[0]
+func (o *options) showPlan(img *verify.Image, file *os.File, size int64, s *streams) error {
+	unfit, err := o.foreseeRoute(img, file, size)
+	if err != nil {
+		return err
+	}
 	ro, err := o.restoreOptions(img)
 	if err != nil {
 		return err
@@ -58,9 +64,15 @@ func (o *options) showPlan(img *verify.Image, s *streams) error {
 		return err
 	}
 	f := forecastOf(look, img.Verdict(), s.speaker.Verbose)
+	blocked := unfit
+	if unfit != nil && o.route != restore.Namespace {
+		f.Instead, blocked = unfit.Error(), nil
+	}
 	ledger := o.foresee(img, time.Now())
-	if ledger != nil {
-		f.Host, f.OK = append(f.Host, ledger.Error()), false
+	for _, err := range []error{blocked, ledger} {
+		if err != nil {
+			f.Host, f.OK = append(f.Host, err.Error()), false
+		}
 	}
 	if o.json {
 		err = f.writeJSON(s.out)
@@ -70,10 +82,27 @@ func (o *options) showPlan(img *verify.Image, s *streams) error {
 	if err != nil {
 		return err
 	}
-	if err := look.Err(); err != nil {
-		return err
+	for _, err := range []error{look.Err(), blocked} {
+		if err != nil {
+			return err
+		}
 	}
 	return ledger
+}
+
+// foreseeRoute finds the route that a restore would take, and why none that
+// comes before leads there. If no route does it is the last one.
+func (o *options) foreseeRoute(img *verify.Image, file *os.File, size int64) (unfit, err error) {
+	for _, r := range o.routes() {
+		o.route = r
+		if r != restore.Namespace {
+			break
+		}
+		if unfit = o.tryNamespace(img, file, size); !errors.Is(unfit, errNoNamespace) {
+			return nil, unfit
+		}
+	}
+	return unfit, nil
 }
 
 func forecastOf(look *restore.Outlook, v verify.Verdict, all bool) *forecast {
@@ -178,7 +207,11 @@ func (f *forecast) write(out io.Writer) error {
 	line("image", f.Image)
 	line("signed by", f.Signer+map[bool]string{true: ", trusted", false: ", not trusted"}[f.Trusted])
 	line("tree", fmt.Sprintf("%s, %s", cli.Count(f.Processes, "process"), cli.Count(f.Threads, "thread")))
-	line("PIDs", f.PIDs)
+	if f.Instead != "" {
+		line("PIDs", f.PIDs, "since "+f.Instead)
+	} else {
+		line("PIDs", f.PIDs)
+	}
 	for _, s := range f.Steps {
 		line("step", s.Stage, s.Object, s.Text)
 	}

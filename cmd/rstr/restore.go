@@ -93,7 +93,7 @@ func (o *options) build(s *streams) (built, error) {
 	}
 	if o.plan {
 		progress.Stop()
-		return b, o.showPlan(b.img, s)
+		return b, o.showPlan(b.img, file, size, s)
 	}
 	return b, o.take(&b, file, size, progress, s)
 }

@@ -132,7 +132,7 @@ func TestInit(t *testing.T) {
 	}
 	j.goesOn(20)
 	for _, child := range harness.Tree(pid) {
-		if state := statusLine(t, child, "State"); state[0] == "Z" {
+		if state := statusField(t, child, "State"); strings.HasPrefix(state, "Z") {
 			t.Errorf("process %d is dead and nobody reaps it", child)
 		}
 	}

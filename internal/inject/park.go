@@ -19,7 +19,7 @@ func (s *Space) AdoptThread(tid int, born *Program) (t *Thread, err error) {
 			return err
 		}
 		t.own = s.anyones()
-		return s.bear(t, &running{p: born, control: born.base - controlSize, size: born.size, span: born.size})
+		return s.bear(t, &running{p: born, control: born.base - controlSize, size: born.size, span: born.size}, true)
 	})
 	return t, err
 }
@@ -36,7 +36,7 @@ func (s *Space) AdoptProcess(tid int, born *Program) (n *Space, t *Thread, err e
 			return nil
 		}
 		t.own = s.anyones()
-		return n.bear(t, &running{p: born, control: born.base - controlSize, size: born.size})
+		return n.bear(t, &running{p: born, control: born.base - controlSize, size: born.size}, false)
 	})
 	return n, t, err
 }
@@ -54,10 +54,17 @@ func (s *Space) anyones() *context {
 }
 
 // bear lets a new thread, which stands where it was made with the mask of its
-// cloner, go on with what it was born with.
-func (s *Space) bear(t *Thread, run *running) error {
+// cloner, go on with what it was born with. It finds that by itself in its copy
+// of the program that made it; but one that shares the memory is shown, since that
+// program may be another by now.
+func (s *Space) bear(t *Thread, run *running, shares bool) error {
 	if t.own == nil {
 		return fmt.Errorf("task %d was made by nobody", t.tid)
+	}
+	if shares {
+		if err := t.setRegs(s.entry(t, run)); err != nil {
+			return err
+		}
 	}
 	s.slots[t] = &slot{running: run, blocked: allButTraps}
 	return t.resume(0)

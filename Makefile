@@ -24,7 +24,7 @@ demo-jvm: build
 	@./testdata/demo/jvm bin
 
 test:
-	@$(need) gcc python3 javac node sqlite3 ssh-keygen openssl swtpm qemu-system-x86_64 setcap
+	@$(need) gcc python3 javac node sqlite3 ssh-keygen openssl swtpm qemu-system-x86_64 setcap slurmctld slurmd sbatch munged
 	go vet ./...
 	go test -timeout 20m ./...
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -45,8 +46,9 @@ func (b *bench) routes(out io.Writer) error {
 	var rows []routeRow
 	for _, c := range []testcase{
 		{name: "static counter", argv: b.fixture("counter")},
-		{name: "25 processes", argv: b.fixture("load"), extra: []string{"processes", "25"}},
-		{name: "100 processes", argv: b.fixture("load"), extra: []string{"processes", "100"}},
+		{name: "25 processes", argv: b.fixture("load"), extra: []string{"processes", "24"}},
+		{name: "100 processes", argv: b.fixture("load"), extra: []string{"processes", "99"}},
+		{name: "100 threads", argv: b.fixture("load"), extra: []string{"threads", "99"}},
 	} {
 		r, err := b.byRoutes(c)
 		if err != nil {
@@ -54,14 +56,44 @@ func (b *bench) routes(out io.Writer) error {
 		}
 		rows = append(rows, r)
 	}
+	if err := printRoutes(out, rows); err != nil {
+		return err
+	}
+	return printGoals(out, rows)
+}
+
+func printRoutes(out io.Writer, rows []routeRow) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer t.Flush()
 	fmt.Fprintln(t, "a user's tree\trestore here\tnumbers reserved\t--pidns\tadds\t--no-pids\tadds\t")
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.name, us(r.restore[0]), us(r.reserved), us(r.restore[1]), us(r.restore[1]-r.restore[0]),
 			us(r.restore[2]), us(r.restore[2]-r.restore[0]))
 	}
-	return nil
+	return t.Flush()
+}
+
+// printGoals holds the rows against what the project promises of the ways to PIDs.
+func printGoals(out io.Writer, rows []routeRow) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "of PIDs\tis to take less than\ttook\t")
+	goal := func(what string, most, took time.Duration) {
+		said := "yes"
+		if took >= most {
+			said = "no"
+		}
+		fmt.Fprintf(t, "%s\t%v\t%s\t%s\n", what, most, us(took), said)
+	}
+	for _, r := range rows {
+		small := strings.HasPrefix(r.name, "static")
+		if strings.HasPrefix(r.name, "100 ") {
+			goal("to reserve those of "+r.name, 3*time.Millisecond, r.reserved)
+		}
+		if small {
+			goal("to restore "+r.name+" by --pidns and not here, more", 10*time.Millisecond, r.restore[1]-r.restore[0])
+			goal("to restore "+r.name+" by --no-pids and not here, more", 2*time.Millisecond, r.restore[2]-r.restore[0])
+		}
+	}
+	return t.Flush()
 }
 
 // asRouteUser is a command line as the user.

@@ -148,6 +148,29 @@ func TestRequeue(t *testing.T) {
 	}
 }
 
+// TestSlurm has Slurm itself do what TestRequeue plays.
+func TestSlurm(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, true)
+	work, err := os.ReadFile("testdata/work.py")
+	s.must(err)
+	s.must(os.WriteFile(filepath.Join(s.home, "work"), work, 0o755))
+	dir, user := t.TempDir(), strconv.Itoa(ordinary)
+	reachable(t, dir)
+	scripts := filepath.Join(shared.Root, "test/e2e/testdata/slurm")
+	res := runs(t, harness.Command{Argv: []string{filepath.Join(scripts, "cluster"), dir, freePort(t), freePort(t), user, filepath.Join(scripts, "job"), user, s.home, s.bin,
+		filepath.Join(shared.Root, "docs/examples/requeue.sbatch")}, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "RSTR=" + s.routes, "STEPS=600"}, Dir: "/", Limit: 5 * time.Minute})
+	if !res.OK() || !strings.Contains(res.Stdout, "Restarts=2") || s.steps() != 600 {
+		t.Errorf("after %d steps: %v", s.steps(), res)
+	}
+	if result, err := os.ReadFile(filepath.Join(s.home, "result")); err != nil || len(result) != 64 {
+		t.Errorf("the result is %q, %v", result, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.home, "*.ckpt")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
 // piece runs the batch script once, and warns it after some more steps if its time is to be too short.
 func (s *site) piece(short bool) {
 	s.t.Helper()

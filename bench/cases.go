@@ -13,7 +13,8 @@ type testcase struct {
 	name   string
 	argv   func() ([]string, error)
 	extra  []string // after the status file and directory
-	pieces int      // threads, processes or mappings, whose cost is to be told for each
+	sort   string   // threads, processes or mappings,
+	pieces int      // and how many, whose cost is to be told for each
 	memory int64    // bytes of a large memory: the floor is then the pipeline, otherwise the start of a static Go binary
 }
 
@@ -29,7 +30,8 @@ func (b *bench) cases() []testcase {
 		counts []int
 	}{{"threads", []int{62, 200, 250, 1000}}, {"processes", []int{6, 25, 100}}, {"mappings", []int{312, 1250, 5000}}} {
 		for _, n := range sweep.counts {
-			cases = append(cases, testcase{name: fmt.Sprintf("%d %s", n, sweep.kind), argv: b.fixture("load"), extra: []string{sweep.kind, strconv.Itoa(n)}, pieces: n})
+			cases = append(cases, testcase{name: fmt.Sprintf("%d %s", n, sweep.kind), argv: b.fixture("load"), extra: []string{sweep.kind, strconv.Itoa(n)},
+				sort: sweep.kind, pieces: n})
 		}
 	}
 	for _, gib := range []int64{1, 4} {

@@ -1,11 +1,6 @@
 package image
 
-import (
-	"fmt"
-	"sync"
-
-	"github.com/fxamacker/cbor/v2"
-)
+import "fmt"
 
 // MaxBody is the most bytes a record's body may have. Bulk data is a Blob.
 const MaxBody = 4 << 20
@@ -17,25 +12,12 @@ const (
 	maxNesting       = 16
 )
 
-// encoding is immutable; made at first use, so that a program that encodes
-// nothing pays nothing. It panics on an error: that is a mistake in the constants.
-var encoding = sync.OnceValue(func() cbor.EncMode {
-	eo := cbor.CoreDetEncOptions()
-	eo.NilContainers = cbor.NilContainerAsEmpty
-	eo.TagsMd = cbor.TagsForbidden
-	enc, err := eo.EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return enc
-})
-
 // Marshal encodes a record's body: CBOR, core deterministic (RFC 8949, 4.2.1),
 // without tags; nil slices and maps as empty ones. Give struct fields integer keys
 // (`cbor:"1,keyasint"`) and add omitempty only where zero means absent. No field
 // may be an interface.
 func Marshal(v any) ([]byte, error) {
-	b, err := encoding().Marshal(v)
+	b, err := encode(v)
 	if err != nil {
 		return nil, fmt.Errorf("encoding %T: %w", v, err)
 	}

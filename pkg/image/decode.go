@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // The decoder goes by the type of what it fills, and takes of each item only
@@ -89,12 +87,16 @@ func decoderOf(t reflect.Type) decodeFunc {
 // any image.
 func Prepare[T any]() { decoderOf(reflect.TypeFor[T]()) }
 
-var selfCoded = reflect.TypeFor[cbor.Unmarshaler]()
+// selfCoded is a type that encodes and decodes its own item.
+type selfCoded interface {
+	selfEncoding
+	UnmarshalCBOR([]byte) error
+}
 
-// decodesItself says whether a type has methods for it, for which it must have a
+// codesItself says whether a type has methods for it, for which it must have a
 // name.
-func decodesItself(t reflect.Type) bool {
-	return t.PkgPath() != "" && reflect.PointerTo(t).Implements(selfCoded)
+func codesItself(t reflect.Type) bool {
+	return t.PkgPath() != "" && reflect.PointerTo(t).Implements(reflect.TypeFor[selfCoded]())
 }
 
 // newDecoder panics where Marshal would not do: for a type that has no place in
@@ -103,7 +105,7 @@ func newDecoder(t reflect.Type, depth int) decodeFunc {
 	if depth > maxNesting {
 		panic(fmt.Sprintf("image: %s nests too deep", t))
 	}
-	if decodesItself(t) {
+	if codesItself(t) {
 		return decodeSelf
 	}
 	switch t.Kind() {
@@ -135,7 +137,7 @@ func decodeSelf(d *decoder, v reflect.Value) {
 	if d.check(v.Type()); d.bad {
 		return
 	}
-	err := v.Addr().Interface().(cbor.Unmarshaler).UnmarshalCBOR(all[:len(all)-len(d.rest)])
+	err := v.Addr().Interface().(selfCoded).UnmarshalCBOR(all[:len(all)-len(d.rest)])
 	switch {
 	case errors.Is(err, ErrLimit):
 		d.bad, d.err = true, err
@@ -260,12 +262,9 @@ type field struct {
 
 // newStructDecoder is for structs: maps from their fields' numbers.
 func newStructDecoder(t reflect.Type, depth int) decodeFunc {
-	fields := fieldsOf(t, nil, depth)
-	slices.SortFunc(fields, func(a, b field) int { return cmp.Compare(a.key, b.key) })
-	for i := range fields[min(1, len(fields)):] {
-		if fields[i].key == fields[i+1].key {
-			panic(fmt.Sprintf("image: %s has two fields %d", t, fields[i].key))
-		}
+	fields := layoutOf(t)
+	for i := range fields {
+		fields[i].decodeFunc = newDecoder(fields[i].typ, depth+1)
 	}
 	return func(d *decoder, v reflect.Value) {
 		n := d.count(majorMap, maxMapPairs)
@@ -304,26 +303,31 @@ func (d *decoder) nextKey(key uint64) bool {
 func (f *field) decode(d *decoder, v reflect.Value) {
 	all := d.rest
 	f.decodeFunc(d, v)
-	if !f.omit || f.always || d.bad || len(all)-len(d.rest) != 1 {
-		return
-	}
-	if f.typ.Kind() == reflect.Pointer && all[0] != simpleNull {
-		return // what it leads to may well be empty
-	}
-	switch all[0] {
-	case majorUint, majorBytes, majorText, majorArray, majorMap, simpleFalse, simpleNull:
+	if !d.bad && f.leftOut(all[:len(all)-len(d.rest)], v) {
 		d.refuse("there and empty")
 	}
 }
 
-func fieldsOf(t reflect.Type, within []int, depth int) (out []field) {
+// layoutOf lists the fields of a struct in the order of their keys.
+func layoutOf(t reflect.Type) []field {
+	fields := fieldsOf(t, nil)
+	slices.SortFunc(fields, func(a, b field) int { return cmp.Compare(a.key, b.key) })
+	for i := range fields[min(1, len(fields)):] {
+		if fields[i].key == fields[i+1].key {
+			panic(fmt.Sprintf("image: %s has two fields %d", t, fields[i].key))
+		}
+	}
+	return fields
+}
+
+func fieldsOf(t reflect.Type, within []int) (out []field) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		index := append(slices.Clip(within), i)
 		tag := f.Tag.Get("cbor")
 		switch {
 		case tag == "" && f.Anonymous && f.Type.Kind() == reflect.Struct:
-			out = append(out, fieldsOf(f.Type, index, depth)...)
+			out = append(out, fieldsOf(f.Type, index)...)
 			continue
 		case !f.IsExported():
 			continue
@@ -334,7 +338,7 @@ func fieldsOf(t reflect.Type, within []int, depth int) (out []field) {
 			panic(fmt.Sprintf("image: field %s of %s has the tag %q", f.Name, t, tag))
 		}
 		out = append(out, field{index: index, typ: f.Type, key: key, omit: options != "keyasint",
-			always: decodesItself(f.Type), decodeFunc: newDecoder(f.Type, depth+1)})
+			always: codesItself(f.Type)})
 	}
 	return out
 }

@@ -97,6 +97,9 @@ func agree(t *testing.T, b []byte) {
 	if err == nil && !reflect.DeepEqual(got, want) {
 		t.Fatalf("%x:\n%+v; the library:\n%+v", b, got, want)
 	}
+	if err == nil {
+		sameAsLibrary(t, &got)
+	}
 	if err != nil && errors.Is(err, ErrFormat) == errors.Is(err, ErrLimit) {
 		t.Fatalf("%x: %v is of no class or of two", b, err)
 	}

@@ -109,7 +109,7 @@ func (m *Manifest) encode() ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("checking the manifest: %w", err)
 	}
-	b, err := encoding().Marshal(m)
+	b, err := encode(m)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the manifest: %w", err)
 	}

@@ -51,6 +51,7 @@ type linter struct {
 	bytes  map[string]string
 	names  map[string]string
 	texts  map[string]string
+	misfit bool // a record is nothing that can be encoded
 }
 
 func (l *linter) kind(k kind.Kind) {
@@ -72,9 +73,12 @@ func (l *linter) kind(k kind.Kind) {
 		l.errorf("%s has a record that is a %v", k.Name(), record)
 		return
 	}
+	l.misfit = false
 	l.record(k.Name(), record)
 	l.walked(k.Name(), record)
-	l.mapped(k.Name(), record)
+	if !l.misfit {
+		l.mapped(k.Name(), record)
+	}
 }
 
 // sites are the structs that kinds are given.
@@ -112,9 +116,11 @@ func (l *linter) record(at string, t reflect.Type) {
 		key, opts, _ := strings.Cut(f.Tag.Get("cbor"), ",")
 		if !slices.Contains(strings.Split(opts, ","), "keyasint") {
 			l.errorf("%s has no integer for a key", name)
+			l.misfit = true
 		}
 		if keys[key] != "" {
 			l.errorf("%s and %s have the same key", name, keys[key])
+			l.misfit = true
 		}
 		keys[key] = name
 		l.value(name, f.Name, f.Type)
@@ -142,6 +148,7 @@ func (l *linter) value(at, name string, t reflect.Type) {
 		}
 	default:
 		l.errorf("%s is a %v: not one thing on every machine, or not one thing at all", at, t)
+		l.misfit = true
 	}
 }
 

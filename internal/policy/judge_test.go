@@ -48,7 +48,7 @@ func TestNoPolicy(t *testing.T) {
 func TestAble(t *testing.T) {
 	for demand, capability := range map[string]string{"uid:7": "setuid", "gid:7": "setgid", "group+7": "setgid", "group-7": "setgid", "open-as:7": "setuid",
 		"own:7:7": "chown", "cap:kill": "kill", "rlimit:core": "sys_resource", "oom": "sys_resource", "sched": "sys_nice", "ns:net": "sys_admin",
-		"pid:here": "checkpoint_restore", "exe-link": "sys_admin", "map-files": "checkpoint_restore", "seccomp-no-nnp": "sys_admin", "file:/x:r": "dac_override"} {
+		"pid:here": "checkpoint_restore", "exe-link": "sys_admin", "map-files": "checkpoint_restore", "seccomp-no-nnp": "sys_admin", "root-dir": "sys_chroot", "file:/x:r": "dac_override"} {
 		bit, _ := credmap.CapNamed(capability)
 		r := Request{RealRoot: true, Verdict: granting, Held: 1 << bit, Wants: []Want{want(demand)}}
 		if d := (*Policy)(nil).Judge(r); !d.OK {

@@ -129,6 +129,7 @@ func TestGrants(t *testing.T) {
 		{w: want("cap:net_bind_service"), want: true}, {w: want("cap:net_raw")}, {w: want("cap:77")},
 		{w: want("cap:sys_time")}, // granted, and rstr lacks it
 		{w: want("loosen:seccomp"), want: true}, {w: want("loosen:bset")},
+		{w: want("root-dir")}, // no rule can say so
 		{w: want("file:/srv:r"), want: true}, {w: want("file:/srv/a/b:rw"), want: true}, {w: want("file:/srvx:r")}, {w: want("file:/srv/../etc/shadow:r")},
 		{w: want("file:/etc/motd:r"), want: true}, {w: want("file:/etc/motd:w")}, {w: want("file:/etc/motd/x:r"), want: true}, {w: want("file:inode 4:r")},
 		{w: want("pid:here"), want: true}, {w: want("limit:memlock"), want: true}, {w: want("limit:pipe")},
@@ -244,6 +245,7 @@ func TestErrors(t *testing.T) {
 		rule + "[restore.grant]\npids = [\"none\"]":                          "renumbered PIDs never",
 		rule + "[restore.grant]\npids = [\"all\"]":                           "line 8",
 		rule + "[restore.grant]\nalso = [\"everything\"]":                    "line 8",
+		rule + "[restore.grant]\nalso = [\"root-dir\"]":                      "line 8",
 		rule + "[restore.grant]\nloosen = [\"*\"]":                           "line 8",
 		strings.Replace(rule, "\"operator\"", "\"self\"", 1):                 "line 5",
 		strings.Replace(rule, "\"operator\"", "\"host\"", 1):                 "programs",

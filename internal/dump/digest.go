@@ -17,6 +17,10 @@ import (
 // old. Only an image that names its host and a signer who can grant something
 // ever comes to that, so of all others nothing is hashed.
 
+// maxHashed bounds what is read of all files that lend no rights, in bytes: the
+// tree stands still meanwhile. Of what is beyond, nothing is said.
+const maxHashed = 4 * kernelio.MaxDigested
+
 // mayGrant says whether somebody could be granted something by the image.
 func mayGrant(h *image.Header) bool {
 	return h.Audience != "" && h.Signer != "" && h.Class != image.ClassSelf
@@ -30,9 +34,10 @@ func (s *session) Digest(i *kind.InodeSite) ([]byte, error) {
 		return nil, nil
 	case i.Stat.Size > kernelio.MaxDigested && lends:
 		return nil, kind.Unsupportedf("a program of %d bytes, of which the rights of its processes depend: at most %d are compared", i.Stat.Size, kernelio.MaxDigested)
-	case i.Stat.Size > kernelio.MaxDigested:
+	case !lends && (i.Stat.Size > kernelio.MaxDigested || s.hashed+i.Stat.Size > maxHashed):
 		return nil, nil
 	}
+	s.hashed += i.Stat.Size
 	sum, err := kernelio.ContentDigest(s.held[i].fd)
 	if errors.Is(err, unix.EACCES) && !lends { // of a file that this caller could not read
 		return nil, nil

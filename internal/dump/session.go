@@ -42,6 +42,7 @@ type session struct {
 	held     map[*kind.InodeSite]*inode
 	grants   bool                              // somebody may be granted something by the image
 	byHost   bool                              // and by the host's word
+	hashed   int64                             // bytes of files whose content was hashed
 	lent     abi.CapSet                        // for following the links of map_files
 	linkless bool                              // the links of map_files may not be followed
 	memory   map[*kind.MMSite]*kernelio.Memory // of those with mappings of unheld inodes

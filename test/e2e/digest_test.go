@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -69,6 +70,45 @@ func TestDigests(t *testing.T) {
 		if got, there := is[name]; got != want || !there {
 			t.Errorf("%s: %v, %v", name, got, there)
 		}
+	}
+}
+
+// TestManyToCompare: a tree does not stand still for as long as it takes to read all that it has open.
+func TestManyToCompare(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	from, err := shared.C("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := o.Install(from, "tiny", 0o755, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newJob(t)
+	open := ""
+	for n := range 6 {
+		name := filepath.Join(j.dir, fmt.Sprint("large", n))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(name, 60<<20); err != nil {
+			t.Fatal(err)
+		}
+		open += fmt.Sprintf("exec %d<%s; ", 3+n, name)
+	}
+	j.start(o.As(harness.Superuser, "/bin/sh", "-c", open+`exec "$@"`, "sh", path, j.status, j.dir), nil, nil)
+	with, without := digested(t, o.signed(j, o.key))
+	large := func(names []string) (n int) {
+		for _, name := range names {
+			if strings.Contains(name, "/large") {
+				n++
+			}
+		}
+		return n
+	}
+	if large(with) != 4 || large(without) != 2 {
+		t.Errorf("it says what %q held, and not what %q did", with, without)
 	}
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -59,8 +60,12 @@ type trial struct {
 	Wrong  string `json:",omitempty"`
 }
 
-// caged is the program in the cage.
+// caged is the program in the cage. It ends when whoever has its standard input does.
 func caged(orders string) int {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 	if err := cageRun(orders); err != nil {
 		fmt.Println("cage:", err)
 		return 1

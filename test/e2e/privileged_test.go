@@ -151,7 +151,14 @@ func (o *office) cage(order cageOrder) (out []trial) {
 	}
 	argv := o.As(harness.Superuser, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts", "--propagation", "private",
 		self, cageWord, orders)
-	res, err := once(harness.Command{Argv: argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}, Limit: 2 * time.Hour})
+	in, keep, err := os.Pipe()
+	if err != nil {
+		o.t.Error(err)
+		return nil
+	}
+	defer in.Close()
+	defer keep.Close()
+	res, err := once(harness.Command{Argv: argv, Stdin: in, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}, Limit: 2 * time.Hour})
 	if err != nil || !res.OK() || !strings.HasSuffix(res.Stdout, "done\n") {
 		o.t.Errorf("the cage: %v, %v", res, err)
 	}

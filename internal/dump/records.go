@@ -53,8 +53,7 @@ func (s *session) choose(objects []*object) {
 // name.
 func (o *object) choose(among []kind.Kind) error {
 	claimed := 0
-	uses := make([]use, 0, len(among))
-	o.kinds = make([]*use, 0, len(among))
+	matching := make([]kind.Kind, 0, 32) // on the stack: most kinds of a site have nothing to say
 	for _, k := range among {
 		if !k.Match(o.site) {
 			continue
@@ -62,8 +61,12 @@ func (o *object) choose(among []kind.Kind) error {
 		if k.Claims() {
 			claimed++
 		}
-		uses = append(uses, use{kind: k})
-		o.kinds = append(o.kinds, &uses[len(uses)-1])
+		matching = append(matching, k)
+	}
+	uses := make([]use, len(matching))
+	o.kinds = make([]*use, len(matching))
+	for i, k := range matching {
+		uses[i].kind, o.kinds[i] = k, &uses[i]
 	}
 	switch {
 	case o.at == plan.FDTable: // its entries are the engine's own

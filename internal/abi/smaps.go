@@ -1,6 +1,9 @@
 package abi
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // SmapsVMA is one entry of /proc/PID/smaps: the area and what the kernel
 // accounts and remembers about it. Sizes are in bytes.
@@ -55,6 +58,9 @@ func (s *Smaps) Add(text []byte) error {
 			return err
 		}
 		s.path = v.Path
+		if len(s.VMAs) == cap(s.VMAs) { // twice as many: append would move thousands several times more often
+			s.VMAs = slices.Grow(s.VMAs, max(32, len(s.VMAs)))
+		}
 		s.VMAs = append(s.VMAs, SmapsVMA{VMA: v})
 	}
 	return nil

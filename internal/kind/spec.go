@@ -74,7 +74,7 @@ func (k typed[S, R]) Dump(d Dump, site any, asked []plan.Result) ([]byte, error)
 	if err := k.check(r); err != nil {
 		return nil, fmt.Errorf("%s: own record: %w", k.Spec.Name, err)
 	}
-	return image.Marshal(r)
+	return image.Marshal(&r)
 }
 
 func (k typed[S, R]) Prepare() {

@@ -21,6 +21,9 @@ type encoder struct {
 	err error // the first
 }
 
+// usual is what most records fit into.
+const usual = 64
+
 // encodeFunc appends a value, which is addressable.
 type encodeFunc func(*encoder, reflect.Value)
 
@@ -37,7 +40,7 @@ func encode(v any) ([]byte, error) {
 		at.Set(from)
 		from = at
 	}
-	var e encoder
+	e := encoder{out: make([]byte, 0, usual)}
 	encoderOf(from.Type())(&e, from)
 	return e.out, e.err
 }

@@ -84,14 +84,17 @@ func regularInode(i *kind.InodeSite) inodeClass {
 // isInternal knows the files of mounts that only the kernel itself uses.
 func isInternal(i *kind.InodeSite) bool {
 	switch i.Stat.FSType {
-	case unix.SECRETMEM_MAGIC, unix.GUEST_MEMFD_MAGIC, unix.DMA_BUF_MAGIC, unix.NSFS_MAGIC, unix.PID_FS_MAGIC, aioMagic:
+	case unix.SECRETMEM_MAGIC, unix.GUEST_MEMFD_MAGIC, unix.DMA_BUF_MAGIC, unix.NSFS_MAGIC, unix.PID_FS_MAGIC, aioMagic, mqueueMagic:
 		return true
 	}
 	return strings.HasPrefix(i.Path, "/[") && i.Deleted // [aio], [kvm-gmem]
 }
 
-// aioMagic is AIO_RING_MAGIC (fs/aio.c).
-const aioMagic = 0x5a3c69f0
+// AIO_RING_MAGIC (fs/aio.c) and MQUEUE_MAGIC (ipc/mqueue.c).
+const (
+	aioMagic    = 0x5a3c69f0
+	mqueueMagic = 0x19800202
+)
 
 func hugeInode(i *kind.InodeSite) inodeClass {
 	switch {

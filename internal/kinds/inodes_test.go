@@ -313,6 +313,7 @@ func TestUnsupportedInodesAreNamed(t *testing.T) {
 		"System V shared memory": {Path: "/SYSV00000000", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.TMPFS_MAGIC}},
 		"asynchronous":           {Path: "/[aio]", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: aioMagic}},
 		"secret memory":          {Path: "/secretmem", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.SECRETMEM_MAGIC}},
+		"message queue":          {Path: "/queue", Stat: kind.Stat{Mode: unix.S_IFREG, FSType: mqueueMagic}},
 		"huge pages":             {Path: "/mnt/huge/f", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFREG, FSType: unix.HUGETLBFS_MAGIC}},
 		"[io_uring]":             {Path: "anon_inode:[io_uring]", Stat: kind.Stat{Mode: unix.S_IFREG}},
 		"deleted directory":      {Path: "/tmp/d", Deleted: true, Stat: kind.Stat{Mode: unix.S_IFDIR}},

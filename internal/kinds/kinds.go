@@ -50,6 +50,7 @@ func All() kind.Table {
 		THPDisable(),
 		MDWE(),
 		MemoryMerge(),
+		MlockFuture(),
 		Membarrier(),
 		Special(),
 		Anon(),

@@ -19,8 +19,7 @@ type mlockRecord struct {
 }
 
 // Mlock contributes that a mapping is locked into memory, after its pages
-// are there. That new mappings will be locked (mlockall(MCL_FUTURE)) can't be
-// seen from anywhere.
+// are there.
 func Mlock() kind.Kind {
 	return kind.New(kind.Spec[*kind.MappingSite, mlockRecord]{
 		Name:  "mlock",

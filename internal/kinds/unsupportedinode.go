@@ -59,6 +59,8 @@ func whyRegular(i *kind.InodeSite) string {
 		return "a context of asynchronous input and output (io_setup)"
 	case i.Stat.FSType == unix.SECRETMEM_MAGIC:
 		return "secret memory (memfd_secret)"
+	case i.Stat.FSType == mqueueMagic:
+		return "a POSIX message queue (mq_open)"
 	case i.Stat.FSType == unix.HUGETLBFS_MAGIC:
 		return "a deleted file of huge pages"
 	case strings.HasPrefix(i.Path, "anon_inode:"):

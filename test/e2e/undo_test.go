@@ -14,7 +14,10 @@ import (
 // noRoom is an image of a fixture with a stack for signals that has no room for one: it fails when the tree is built.
 func (o *original) noRoom(t *testing.T) string {
 	t.Helper()
-	body, err := image.Marshal(map[int]uint64{1: 1 << 20, 2: 2}) // at 1 << 20, of 2 bytes
+	body, err := image.Marshal(struct {
+		At   uint64 `cbor:"1,keyasint"`
+		Size uint64 `cbor:"2,keyasint"`
+	}{1 << 20, 2})
 	if err != nil {
 		t.Fatal(err)
 	}

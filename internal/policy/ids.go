@@ -16,7 +16,7 @@ func (g *Grant) bindsUser(r *Request, m *Mapped, id uint32) string {
 		return "it is not known who this was in the image"
 	}
 	if !slices.ContainsFunc(g.UIDs, func(b binding) bool { return b.is(r, *m, r.Caller.UID, r.user()) }) {
-		return fmt.Sprintf("it does not bind user %d of the image to user %d", m.From, m.To)
+		return fmt.Sprintf("its uids do not bind user %d of the image to user %d", m.From, m.To)
 	}
 	return r.alive(id)
 }
@@ -39,7 +39,8 @@ func (r *Request) alive(uid uint32) string {
 	return ""
 }
 
-func bindsGroup(r *Request, bindings []binding, m *Mapped, id uint32) string {
+// bindsGroup looks for the pair among the bindings, which are the rule's list.
+func bindsGroup(r *Request, list string, bindings []binding, m *Mapped, id uint32) string {
 	if m == nil || m.To != id {
 		return "it is not known which group this was in the image"
 	}
@@ -51,7 +52,7 @@ func bindsGroup(r *Request, bindings []binding, m *Mapped, id uint32) string {
 	}) {
 		return ""
 	}
-	return fmt.Sprintf("it does not bind group %d of the image to group %d", m.From, m.To)
+	return fmt.Sprintf("its %s do not bind group %d of the image to group %d", list, m.From, m.To)
 }
 
 // is says whether a binding is of just this pair.
@@ -79,7 +80,7 @@ func (g *Grant) owns(r *Request, w *Want) string {
 	if gid := w.GID.To; gid == r.Caller.GID || slices.Contains(r.Caller.Groups, gid) {
 		return ""
 	}
-	return bindsGroup(r, append(slices.Clone(g.GIDs), g.Groups...), w.GID, w.GID.To)
+	return bindsGroup(r, "gids and groups", append(slices.Clone(g.GIDs), g.Groups...), w.GID, w.GID.To)
 }
 
 // believes judges the memory of a process that is to have privilege. A person

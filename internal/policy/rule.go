@@ -99,9 +99,9 @@ func (g *Grant) refuses(rule *Rule, r *Request, w *Want, d plan.Demand) string {
 	case "uid", "open-as":
 		return g.bindsUser(r, w.UID, d.ID)
 	case "gid":
-		return bindsGroup(r, g.GIDs, w.GID, d.ID)
+		return bindsGroup(r, "gids", g.GIDs, w.GID, d.ID)
 	case "group+":
-		return bindsGroup(r, g.Groups, w.GID, d.ID)
+		return bindsGroup(r, "groups", g.Groups, w.GID, d.ID)
 	case "group-":
 		granted = slices.ContainsFunc(g.LeaveGroups, func(o who) bool { return o.all() || o.is(d.ID, r.group()) })
 	case "own":

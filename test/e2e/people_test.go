@@ -93,10 +93,10 @@ func TestOtherHost(t *testing.T) {
 	refused(bound, cli.HostDiffers, "user 20002")
 	refused(bound, cli.HostDiffers, "group 20002", "--uidmap=20002:eve")
 	refused(grants, cli.Refused, "a host that it does not name", "--map-rest=identity")
-	refused(named, cli.Refused, "does not bind user 20002", "--map-rest=identity")
-	refused(named, cli.Refused, "does not bind user 20002", "--uidmap=20002:eve", "--gidmap=20002:eve")
+	refused(named, cli.Refused, "uids do not bind user 20002", "--map-rest=identity")
+	refused(named, cli.Refused, "uids do not bind user 20002", "--uidmap=20002:eve", "--gidmap=20002:eve")
 	refused(bound, cli.Refused, "user 20002 of the image to user 0", "--uidmap=20002:root", "--gidmap=20002:eve")
-	refused(strings.Replace(bound, "20002 -> eve", "20003 -> eve", 3), cli.Refused, "does not bind", "--uidmap=20002:eve", "--gidmap=20002:eve")
+	refused(strings.Replace(bound, "20002 -> eve", "20003 -> eve", 3), cli.Refused, "do not bind", "--uidmap=20002:eve", "--gidmap=20002:eve")
 
 	// Mapped to herself it is nothing that she could not be, but for the PIDs and what memory is believed.
 	refused(strings.Replace(bound, `pids = ["here"]`, "", 1), cli.Refused, "pid:here", "--pids", "--uidmap=20002:alice", "--gidmap=20002:alice")

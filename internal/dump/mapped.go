@@ -148,10 +148,13 @@ func (s *session) mapsAs(fd int, v *abi.SmapsVMA) bool {
 func (s *session) byMemory(t *kind.TaskSite, v *abi.SmapsVMA, path string) (*kind.InodeSite, error) {
 	bare, deleted := strings.CutSuffix(path, " (deleted)")
 	fs, err := s.filesystem(t, v.Dev)
+	if err == nil && v.Flags.Has(abi.VMFlagHugeTLB) {
+		fs = hugeFS(path)
+	}
 	switch {
 	case err != nil:
 		return nil, err
-	case !strings.HasPrefix(path, "/"), fs == 0, v.Flags.Has(abi.VMFlagHugeTLB), v.Flags.Has(abi.VMFlagPFNMap), v.Flags.Has(abi.VMFlagIO):
+	case !strings.HasPrefix(path, "/"), fs == 0, v.Flags.Has(abi.VMFlagPFNMap), v.Flags.Has(abi.VMFlagIO):
 		return nil, &kind.Unsupported{Why: "nothing that you may follow leads to the mapped object", Hint: mapFilesHint}
 	case !deleted && v.Shared:
 		return nil, &kind.Unsupported{Why: "it is shared with a file whose path does not lead there, for you or any more", Hint: mapFilesHint}
@@ -159,7 +162,7 @@ func (s *session) byMemory(t *kind.TaskSite, v *abi.SmapsVMA, path string) (*kin
 	ids := t.Status
 	st := kind.Stat{Dev: v.Dev, Ino: v.Inode, Mode: unix.S_IFREG | 0o600, FSType: fs,
 		UID: credmap.UID(ids.UID.FS), GID: credmap.GID(ids.GID.FS)}
-	if strings.HasPrefix(path, "/memfd:") && fs == unix.TMPFS_MAGIC {
+	if strings.HasPrefix(path, "/memfd:") && fs != otherFS {
 		st.Mode = unix.S_IFREG | 0o777 // as memfd_create(2) makes them
 	}
 	return s.inode(t, st, bare+" (deleted)", noFD, false), nil
@@ -187,6 +190,16 @@ func (s *session) filesystem(t *kind.TaskSite, dev uint64) (uint32, error) {
 		return unix.TMPFS_MAGIC, nil
 	}
 	return otherFS, nil
+}
+
+// hugeFS is the filesystem of mapped huge pages: anonymous ones and memfds are on
+// none that is mounted (hugetlb_file_setup in fs/hugetlbfs/inode.c). 0: a file's,
+// which can be reached by its path alone.
+func hugeFS(path string) uint32 {
+	if path == "/anon_hugepage (deleted)" || strings.HasPrefix(path, "/memfd:") {
+		return unix.HUGETLBFS_MAGIC
+	}
+	return 0
 }
 
 // otherFS stands for a filesystem of which it matters only that it is none of

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ckptool/ckpt/internal/abi"
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
 	"github.com/ckptool/ckpt/internal/plan"
@@ -52,7 +53,7 @@ func (s *session) measure() error {
 			return fmt.Errorf("%s: %w", quote(i.Path), err)
 		}
 		i.Stat.Size = int64(size)
-		if i.Stat.FSType == unix.TMPFS_MAGIC {
+		if i.Stat.FSType == unix.TMPFS_MAGIC || i.Stat.FSType == unix.HUGETLBFS_MAGIC {
 			s.held[i].surveys = surveysOf(i)
 		}
 	}
@@ -81,6 +82,10 @@ func (s *session) visible(i *kind.InodeSite) (uint64, error) {
 	for _, m := range i.Mappings {
 		v := &m.VMA
 		if v.Offset+v.Len() <= end {
+			continue
+		}
+		if v.Flags.Has(abi.VMFlagHugeTLB) { // never beyond its end; and to look would take pages
+			end = v.Offset + v.Len()
 			continue
 		}
 		mem, err := s.memoryOf(m.MM)

@@ -258,3 +258,13 @@ func TestMapRouteRefused(t *testing.T) {
 	}
 	j.restore(image)
 }
+
+// TestUserHugePages: a user's huge pages come back without any right to follow map_files, at either end.
+func TestUserHugePages(t *testing.T) {
+	hugePages(t, 24)
+	j := userJob(t, "mem_huge")
+	for _, route := range []string{"--no-pids", "--no-pids", "--pidns"} { // from what a restore has made of them, too
+		j.restoreAs(j.userImage(), route)
+		j.goesOn(5)
+	}
+}

@@ -45,9 +45,7 @@ func dumpTree(args []string, s *streams) error {
 	for _, w := range r.Windows {
 		s.speaker.Detail("%s", w)
 	}
-	for _, u := range r.Unreaped {
-		s.speaker.Say("process %d (%s) is dead, but its PID stays taken until %s waits for it", u.PID, u.Name, processName(u.Parent))
-	}
+	sayUnreaped(r.Unreaped, s.speaker)
 	took := time.Since(start)
 	fate := "frozen " + cli.Took(r.Frozen)
 	switch {
@@ -59,6 +57,23 @@ func dumpTree(args []string, s *streams) error {
 	s.speaker.Detail("%s, %s, %s in %s of image, %s, %s in all, %s", cli.Count(r.Tasks, "process"), cli.Count(r.Threads, "thread"),
 		cli.Bytes(r.Raw), cli.Bytes(r.Stored), fate, cli.Took(took), cli.Rate(r.Raw, took))
 	return nil
+}
+
+// sayUnreaped names one of those that each process has not waited for.
+func sayUnreaped(all []dump.Unreaped, s *cli.Speaker) {
+	more := map[int]int{}
+	for _, u := range all {
+		more[u.Parent]++
+	}
+	for _, u := range all {
+		switch n := more[u.Parent]; {
+		case n == 1:
+			s.Say("process %d (%s) is dead, but its PID stays taken until %s waits for it", u.PID, u.Name, processName(u.Parent))
+		case n > 1:
+			s.Say("process %d (%s) and %d more are dead, but their PIDs stay taken until %s waits for them", u.PID, u.Name, n-1, processName(u.Parent))
+		}
+		more[u.Parent] = 0
+	}
 }
 
 // run dumps the tree.

@@ -169,6 +169,12 @@ func TestCoveredProc(t *testing.T) {
 	if res.Code() != cli.HostDiffers || !strings.Contains(res.Stderr, "/proc") || !strings.Contains(res.Stderr, "--no-pids") {
 		t.Errorf("%v", res)
 	}
+	if res = covered("--pidns", "--plan", "--json", image); res.Code() != cli.HostDiffers || planOf(t, res).OK || !strings.Contains(res.Stdout, "/proc") {
+		t.Errorf("its plan: %v", res)
+	}
+	if res = covered("--plan", "--json", image); !res.OK() || !strings.Contains(res.Stdout, `"pids": "none"`) || !strings.Contains(res.Stdout, "pids_since") {
+		t.Errorf("the plan of what comes instead: %v", res)
+	}
 	was := j.progress().Seq
 	if res = covered("--detach", "-v", image); !res.OK() || !strings.Contains(res.Stderr, "PIDs: none") {
 		t.Fatalf("%v", res)

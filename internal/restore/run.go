@@ -120,12 +120,14 @@ func Run(img *verify.Image, o Options) (*Restored, error) {
 }
 
 // descriptors is how many the tool is going to have at once, about: of each file
-// and of each description of an open one, and those of this program itself.
+// and of each description of an open one, of each process's memory, and those of
+// this program itself.
 func descriptors(m *image.Manifest) int {
 	const own = 24
 	seen := map[plan.Ref]bool{}
 	for i := range m.Records {
-		if site := plan.Site(m.Records[i].Site); site == plan.Inode || site == plan.OpenFile {
+		switch site := plan.Site(m.Records[i].Site); site {
+		case plan.Inode, plan.OpenFile, plan.Task:
 			seen[plan.Ref{Site: site, ID: m.Records[i].ID}] = true
 		}
 	}

@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path"
@@ -20,6 +22,7 @@ type ghostRecord struct {
 	UID     credmap.UID  `cbor:"5,keyasint,omitempty"`
 	GID     credmap.GID  `cbor:"6,keyasint,omitempty"`
 	Content kind.BlobRef `cbor:"7,keyasint,omitempty"`
+	Mtime   int64        `cbor:"8,keyasint,omitempty"` // nanoseconds since 1970
 }
 
 // Ghost claims regular files without a name, whose contents must travel.
@@ -44,9 +47,12 @@ func Ghost() kind.Kind {
 
 func dumpGhost(d kind.Dump, i *kind.InodeSite, _ []plan.Result) (ghostRecord, error) {
 	r := ghostRecord{Dir: []byte(path.Dir(i.Path)), Name: []byte(path.Base(i.Path)), Size: i.Stat.Size,
-		Mode: i.Stat.Mode &^ unix.S_IFMT, UID: i.Stat.UID, GID: i.Stat.GID}
+		Mode: i.Stat.Mode &^ unix.S_IFMT, UID: i.Stat.UID, GID: i.Stat.GID, Mtime: i.Stat.Mtime}
 	if r.Mode&^0o777 != 0 {
 		return r, kind.Unsupportedf("a deleted file with the permissions %#o: rstr never makes a file with set-id bits", r.Mode)
+	}
+	if err := refuseAttributes(i); err != nil {
+		return r, err
 	}
 	if !holdsGhosts(i.Do, r.Dir) {
 		r.Dir = nil
@@ -54,6 +60,29 @@ func dumpGhost(d kind.Dump, i *kind.InodeSite, _ []plan.Result) (ghostRecord, er
 	var err error
 	r.Content, err = content(d, i)
 	return r, err
+}
+
+// refuseAttributes refuses a file with extended attributes (xattr(7)) but for
+// the labels that every file has on some hosts. Of one that is only mapped nobody
+// can tell.
+func refuseAttributes(i *kind.InodeSite) error {
+	if i.Unheld {
+		return nil
+	}
+	const room = 64 << 10 // XATTR_LIST_MAX
+	r, err := i.Do(plan.Call{Nr: unix.SYS_LISTXATTR, Args: []plan.Arg{plan.FDPath(i.Ref().Main()), plan.Out(room), plan.Int(room)}})
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("asking for its extended attributes: %w", err)
+	}
+	for name := range bytes.SplitSeq(r.Out[0][:r.Ret], []byte{0}) {
+		if len(name) > 0 && !bytes.HasPrefix(name, []byte("security.")) {
+			return kind.Unsupportedf("a deleted file with the extended attribute %+q", name)
+		}
+	}
+	return nil
 }
 
 // content stores the bytes of an inode; nothing if there are none.
@@ -114,7 +143,24 @@ func (r ghostRecord) plan(h *kind.Host) []plan.Step {
 	}}
 	born.mode = now
 	steps = append(steps, fill(h.Self, r.Content)...)
+	steps = append(steps, r.written(h)...)
 	return append(steps, ownership(h.Self, owner{r.Mode, r.UID, r.GID}, born)...)
+}
+
+// written sets when the file was last written to (utimensat(2)).
+func (r ghostRecord) written(h *kind.Host) []plan.Step {
+	if r.Mtime == 0 {
+		return nil
+	}
+	sec := r.Mtime / 1e9
+	if r.Mtime%1e9 < 0 {
+		sec--
+	}
+	le := binary.LittleEndian
+	times := le.AppendUint64(le.AppendUint64(nil, 0), unix.UTIME_OMIT)
+	times = le.AppendUint64(le.AppendUint64(times, uint64(sec)), uint64(r.Mtime-sec*1e9))
+	return oneStep(plan.Settle, "set when it was written", plan.Call{Nr: unix.SYS_UTIMENSAT, Ret: plan.Exactly(0),
+		Args: []plan.Arg{plan.FD(h.Self), plan.Int(0), plan.Buf(times), plan.Int(0)}})
 }
 
 func (r ghostRecord) create(out plan.Ref) plan.Call {

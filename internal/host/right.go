@@ -175,7 +175,8 @@ func routes(rstr string) []Right {
 		mountProc(),
 		{Name: "no-pids", Answer: Yes, What: "restore with other PIDs (--no-pids)"},
 		cycle(),
-		said(Right{Name: "exe-link", What: "restore the link /proc/PID/exe", More: lend}, exe, exeErr),
+		said(Right{Name: "exe-link", What: "set the link /proc/PID/exe",
+			More: "rstr executes the file instead, which does for all but programs that share memory or descriptors with another one; else: " + lend}, exe, exeErr),
 	}
 }
 

@@ -34,7 +34,7 @@ func (p *prospect) wants(o *Options) []policy.Want {
 	if o.Route == Here || o.Route == LastPID {
 		w.add(root, plan.Need{Demand: "pid:here", Why: "its original PIDs want CAP_CHECKPOINT_RESTORE"})
 	}
-	w.add(root, plan.Need{Demand: "limit:tasks", Why: fmt.Sprintf("it is a tree of %d threads", len(p.threads)), Amount: uint64(len(p.threads))})
+	w.add(root, plan.Need{Demand: "limit:tasks", Why: fmt.Sprintf("so many threads are in the tree: %d", len(p.threads)), Amount: uint64(len(p.threads))})
 	w.privileged = w.spaces(p)
 	for i := range p.steps {
 		w.step(p, &p.steps[i])

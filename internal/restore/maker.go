@@ -3,6 +3,9 @@ package restore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ckptool/ckpt/internal/kernelio"
 	"github.com/ckptool/ckpt/internal/kind"
@@ -20,8 +23,7 @@ func (s *session) makerOf(c plan.Call) *body {
 		if b.node.PID != kind.PID(c.Maker) {
 			continue
 		}
-		me := &s.opts.Caller.Born.Creds
-		if w, ok := s.worn(b.node.Ref()); ok && (w.UID != me.UID || w.GID != me.GID) {
+		if s.another(b.node.Ref()) {
 			return nil
 		}
 		return b
@@ -70,4 +72,36 @@ func numbersIn(c plan.Call, r plan.Result) (at [][]byte) {
 		out++
 	}
 	return at
+}
+
+// remembers lists calls whose objects keep the credentials of whoever made
+// them, for others to ask for (SO_PEERCRED in unix(7)).
+func remembers(op plan.Op) bool {
+	c, ok := op.(plan.Call)
+	return ok && (c.Nr == unix.SYS_SOCKET || c.Nr == unix.SYS_SOCKETPAIR || c.Nr == unix.SYS_LISTEN)
+}
+
+// maker is the process that is to have made an object of a step, if that is
+// to be somebody else than who does it.
+func (s *session) maker(st *step) (plan.Ref, bool) {
+	for i := range s.tree.Tasks {
+		t := &s.tree.Tasks[i]
+		table := s.tables[t.FDTable]
+		if table == nil || !slices.ContainsFunc(table.FDs, func(fd kind.FDNode) bool { return fd.File.Main() == st.ref }) {
+			continue
+		}
+		return t.Ref(), s.another(t.Ref())
+	}
+	return plan.Ref{}, false
+}
+
+// another says whether a process is to have other ids than those with which
+// rstr makes objects.
+func (s *session) another(task plan.Ref) bool {
+	c, ok := s.worn(task)
+	me := &s.opts.Caller.Born.Creds
+	if s.opts.Elevated {
+		me = &s.opts.Caller.Creds
+	}
+	return ok && (c.UID != me.UID || c.GID != me.GID)
 }
